@@ -1,0 +1,173 @@
+"""The two layers of Big Transfer: weight-standardized convolution and group normalization.
+
+    StandardizedConv2D    conv(x, (w - mean(w)) / sqrt(var(w) + 1e-10)), per output channel
+    GroupNormalization    gamma * (x - mean(x)) / sqrt(var(x) + 1e-5) + beta, per group
+
+Both are drop-in replacements of the Keras layers that they extend. All statistics are biased
+(divided by n) and taken in float32, or in float64 where the data is float64, whatever the policy.
+Source: Big Transfer (arXiv 1912.11370), section 3.2; its official code, `tf2_keras/models.py`.
+"""
+
+import keras
+from keras import activations, ops
+
+# Added to the variance of a kernel. timm has 1e-8 and transformers 1e-6: with those the logits of
+# the published weights differ from the official ones.
+KERNEL_EPSILON = 1e-10
+
+# Added to the variance of a group of activations; Keras' own default is 1e-3.
+GROUP_EPSILON = 1e-5
+
+
+def _at_least_float32(x):
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+
+
+def standardize_kernel(kernel, epsilon: float = KERNEL_EPSILON):
+    """Returns `(kernel - mean) / sqrt(var + epsilon)`, statistics per output channel.
+
+    Weight Standardization (arXiv 1903.10520), equation 3. A constant kernel gives zeros.
+
+    Args:
+        kernel: `[..., in_channels / groups, filters]`, for instance HWIO.
+        epsilon: added to the biased variance.
+
+    Returns:
+        A tensor of the same shape, float32 (float64 for a float64 kernel).
+    """
+    kernel = _at_least_float32(kernel)
+    axes = tuple(range(len(kernel.shape) - 1))
+    centred = kernel - ops.mean(kernel, axis=axes, keepdims=True)
+    variance = ops.mean(ops.square(centred), axis=axes, keepdims=True)
+    # One division for each filter, not one for each weight.
+    return centred * (1.0 / ops.sqrt(variance + epsilon))
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class StandardizedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose kernel is standardized at each call.
+
+    The stored kernel is the raw one, so regularizers, constraints and LoRA act on that. As in
+    Keras, and in the official code, a bias is the default; BiT's network switches it off.
+
+    Args:
+        filters, kernel_size, **kwargs: as `keras.layers.Conv2D`, all of them.
+        epsilon: added to the variance of the kernel.
+
+    Example:
+
+    >>> layer = StandardizedConv2D(64, 3, padding="same", use_bias=False)
+    >>> layer(keras.ops.ones((1, 8, 8, 32))).shape
+    TensorShape([1, 8, 8, 64])
+    """
+
+    def __init__(self, filters: int, kernel_size, *args, epsilon: float = KERNEL_EPSILON, **kwargs):
+        super().__init__(filters, kernel_size, *args, **kwargs)
+        self.epsilon = epsilon
+
+    def add_weight(self, *args, name=None, **kwargs):
+        # The statistics need the stored kernel, not one that was rounded to half precision first.
+        if name == "kernel":
+            kwargs["autocast"] = False
+        return super().add_weight(*args, name=name, **kwargs)
+
+    def convolution_op(self, inputs, kernel):
+        kernel = ops.cast(standardize_kernel(kernel, self.epsilon), self.compute_dtype)
+        return super().convolution_op(inputs, kernel)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class GroupNormalization(keras.layers.GroupNormalization):
+    """`keras.layers.GroupNormalization` with BiT's epsilon and an optional fused activation.
+
+    Mean and variance (biased) are those of one example's group of consecutive channels, over all
+    positions (arXiv 1803.08494, equation 2). The variance is taken about the mean, never as
+    E[x^2] - E[x]^2, so that a mean far larger than the deviation costs no digits.
+
+    Args:
+        groups: number of groups; it divides the channels. -1: one group for each channel.
+        axis: the channels' axis; any but the first.
+        epsilon: added to the variance.
+        activation: applied to the result, before it is cast to the compute dtype.
+        **kwargs: as `keras.layers.GroupNormalization`, all of them.
+
+    Input and output: `[batch, ..., channels]`, any rank from 2.
+
+    Example:
+
+    >>> layer = GroupNormalization(activation="relu")
+    >>> layer(keras.ops.ones((1, 8, 8, 64))).shape
+    TensorShape([1, 8, 8, 64])
+    """
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = GROUP_EPSILON,
+        *args,
+        activation=None,
+        **kwargs,
+    ):
+        super().__init__(groups, axis, epsilon, *args, **kwargs)
+        self.activation = activations.get(activation)
+
+    def build(self, input_shape):
+        rank = len(input_shape)
+        if not -rank <= self.axis < rank or self.axis % rank == 0:
+            raise ValueError(
+                f"GroupNormalization {self.name!r}: axis={self.axis} is not an axis of channels of "
+                f"an input of shape {tuple(input_shape)}. Expected 1 to {rank - 1}, or "
+                f"{1 - rank} to -1."
+            )
+        super().build(input_shape)
+
+    def call(self, inputs):
+        x = _at_least_float32(inputs)
+        channels_last = self.axis % len(x.shape) == len(x.shape) - 1
+        if not channels_last:
+            x = ops.moveaxis(x, self.axis, -1)
+        scale, offset = self._affine(x)
+        x = x * scale + offset
+        if not channels_last:
+            x = ops.moveaxis(x, -1, self.axis)
+        if self.activation is not None:
+            x = self.activation(x)
+        return ops.cast(x, self.compute_dtype)
+
+    def _affine(self, x):
+        """Normalization as one multiply-add: two factors of shape [batch, 1, ..., channels].
+
+        Reducing over positions first, one channel at a time, and joining channels to groups on
+        the tiny result reads x twice and copies it once; a reshape of x into groups costs twice
+        the time on CPU.
+        """
+        positions = tuple(range(1, len(x.shape) - 1))
+        channels = x.shape[-1]
+        grouped = (-1, self.groups, channels // self.groups)
+        broadcast = (-1, *(1 for _ in positions), channels)
+
+        mean = ops.mean(x, axis=positions, keepdims=True)
+        variance = ops.mean(ops.square(x - mean), axis=positions, keepdims=True)
+
+        mean, variance = ops.reshape(mean, grouped), ops.reshape(variance, grouped)
+        group_mean = ops.mean(mean, axis=-1, keepdims=True)
+        group_variance = ops.mean(variance + ops.square(mean - group_mean), axis=-1, keepdims=True)
+        inverse_deviation = 1.0 / ops.sqrt(group_variance + self.epsilon)
+
+        def to_channels(statistic):
+            return ops.reshape(ops.repeat(statistic, grouped[-1], axis=-1), broadcast)
+
+        scale = to_channels(inverse_deviation)
+        if self.scale:
+            scale = scale * ops.cast(self.gamma, scale.dtype)
+        offset = -to_channels(group_mean) * scale
+        if self.center:
+            offset = offset + ops.cast(self.beta, offset.dtype)
+        return scale, offset
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "activation": activations.serialize(self.activation)}
