@@ -1,0 +1,1 @@
+"""Downstream tasks and the tf.data pipeline that feeds them to a network."""

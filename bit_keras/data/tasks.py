@@ -1,0 +1,135 @@
+"""What a downstream task is, and how its name is looked up."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled images in a fixed order, read only when the pipeline asks for them.
+
+    An *element* is a dict of tensors that is cheap to shuffle (a path, a small array, the bytes
+    of an image); `read` makes the example of it. So an epoch is shuffled without reading a file.
+
+    Attributes:
+        num_examples: number of images.
+        elements: returns the `tf.data.Dataset` of elements, in the fixed order.
+        read: traceable function from an element to `{"image", "label"}`: the image is encoded
+            (a scalar string: JPEG, PNG, BMP or GIF) or decoded (uint8 `[H, W, 3]`), the label a
+            scalar int64 in `[0, num_classes)`.
+        labels: int64 `[num_examples]` in the same order, or None where only reading tells.
+        shuffle_buffer: how many elements are held to shuffle them; None: all. For elements
+            that are large and come in no particular order.
+    """
+
+    num_examples: int
+    elements: Callable[[], tf.data.Dataset]
+    read: Callable[[Any], dict[str, tf.Tensor]]
+    labels: np.ndarray | None = None
+    shuffle_buffer: int | None = None
+
+    def dataset(self) -> tf.data.Dataset:
+        """Returns the examples, not decoded, in the fixed order."""
+        return self.elements().map(self.read)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """A downstream classification task.
+
+    `dataclasses.replace` makes a variant: `dataclasses.replace(task, flip=False)`.
+
+    Attributes:
+        name: the name under which `task` finds it.
+        class_names: a name for each label.
+        image_size: height and width in pixels; where images differ, twice the square root of
+            the median area, which is what the BiT-HyperRule looks at.
+        train: the examples to train on.
+        test: the examples to report on.
+        flip: whether a horizontal flip keeps the label.
+        random_crop: whether a random crop keeps the label.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    train: Examples
+    test: Examples
+    flip: bool = True
+    random_crop: bool = True
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def num_examples(self) -> int:
+        """The number of training examples."""
+        return self.train.num_examples
+
+    @property
+    def num_test_examples(self) -> int:
+        """The number of test examples."""
+        return self.test.num_examples
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A row of the table of tasks."""
+
+    prefix: str  # a whole name, or the beginning of one if it ends in ":" or "/"
+    form: str  # as it is shown to the user
+    module: str  # its `load(name, argument, **options)` makes the task
+
+    def fits(self, name: str) -> bool:
+        return name.startswith(self.prefix) if self.prefix[-1] in ":/" else name == self.prefix
+
+
+_TASKS = (
+    _Entry("digits", "digits", "bit_keras.data.digits"),
+    _Entry("folder:", "folder:PATH", "bit_keras.data.folder"),
+)
+
+
+def task(name: str, **options: Any) -> Task:
+    """Returns the downstream task of a name.
+
+    Args:
+        name: "digits" (scikit-learn's 8x8 digits) or "folder:PATH" (a folder of images, one
+            subfolder a class).
+        **options: what this kind of task takes; see `bit_keras.data.folder.load`.
+
+    Raises:
+        ValueError: an unknown name, or a task that cannot be made; the message says why.
+
+    >>> digits = task("digits")
+    >>> digits.num_classes, digits.num_examples, digits.num_test_examples, digits.image_size
+    (10, 1437, 360, (8, 8))
+    """
+    entry = next((entry for entry in _TASKS if entry.fits(name)), None)
+    if entry is None:
+        raise ValueError(_unknown(name))
+    # Imported by name: a loader imports this module, and needs what not every task needs.
+    loader = importlib.import_module(entry.module)
+    return loader.load(name, name.removeprefix(entry.prefix), **options)
+
+
+def _unknown(name: str) -> str:
+    forms = {entry.prefix.rstrip(":/"): entry.form for entry in _TASKS}
+    kind = re.split("[:/]", name)[0]
+    nearest = difflib.get_close_matches(kind, forms, n=1, cutoff=0)[0]
+    return (
+        f"Unknown task {name!r}. Did you mean {forms[nearest]!r}? "
+        f"Known: {', '.join(forms.values())}."
+    )

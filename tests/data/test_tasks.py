@@ -1,0 +1,45 @@
+"""What a task is, and how its name is looked up."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bit_keras.data.tasks import task
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("digit", "digits"),
+        ("Digits", "digits"),
+        ("digits:", "digits"),
+        ("folder", "folder:PATH"),
+        ("foldr:/tmp", "folder:PATH"),
+    ],
+)
+def test_unknown_name(name, nearest):
+    with pytest.raises(ValueError, match="Unknown task") as error:
+        task(name)
+    assert f"Did you mean {nearest!r}? Known: digits, folder:PATH." in str(error.value)
+    assert repr(name) in str(error.value)
+
+
+def test_an_option_that_the_task_does_not_take():
+    with pytest.raises(TypeError, match="skip_corrupt"):
+        task("digits", skip_corrupt=True)
+
+
+def test_counts_follow_the_examples():
+    digits = task("digits")
+    smaller = dataclasses.replace(digits, train=digits.test)
+    assert smaller.num_examples == smaller.num_test_examples == digits.num_test_examples
+    assert digits.num_classes == len(digits.class_names)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        digits.flip = True
+
+
+def test_examples_come_in_the_order_of_their_labels():
+    examples = task("digits").test
+    labels = [example["label"] for example in examples.dataset().as_numpy_iterator()]
+    np.testing.assert_array_equal(labels, examples.labels)
