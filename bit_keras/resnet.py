@@ -153,17 +153,20 @@ class ResNetV2(Model):
                 f"freeze(up_to={up_to!r}): the model has no such endpoint. Expected None or one of "
                 f"{', '.join(self.endpoints)}."
             )
-        self.trainable = True
+        frozen = []
         if up_to is not None:
-            for layer in keras.Function(self.inputs, self.endpoints[up_to]).operations:
-                layer.trainable = False
+            frozen = keras.Function(self.inputs, self.endpoints[up_to]).operations
+        self.trainable = True
+        # One by one: a model that is trainable already passes nothing on to its layers.
+        for layer in self.layers:
+            layer.trainable = layer not in frozen
 
     def get_config(self) -> dict:
         if not self._stands_on_input:
             raise ValueError(
                 f"Model {self.name!r} was built on an input_tensor that other layers compute, "
                 "which its configuration does not hold. Save the graph around it instead: "
-                "bit_keras.Model(model.inputs, model.outputs)."
+                "bit_keras.Model(model.input, model.output)."
             )
         return {
             "name": self.name,

@@ -116,6 +116,7 @@ def create(
     Example:
 
     >>> model = create("BiT-M-R50x1", include_top=False)
+    >>> import keras
     >>> model(keras.ops.zeros((1, 64, 64, 3))).shape
     TensorShape([1, 2048])
     """

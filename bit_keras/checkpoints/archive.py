@@ -100,7 +100,7 @@ class Archive:
         member = self.members[name]
         flat = np.empty(math.prod(member.shape), member.dtype)
         try:
-            self._read_into(memoryview(flat).cast("B"), member)
+            self._read_into(memoryview(flat.view("uint8")), member)
         except _READ_ERRORS as error:
             raise self._refusal(name, f"is damaged ({error}). Fetch or save the file again") from (
                 error
@@ -178,6 +178,6 @@ def write_archive(path: str | os.PathLike, arrays: Iterable[tuple[str, np.ndarra
             info.file_size = array.nbytes + _MAX_HEADER_BYTES
             with archive.open(info, "w") as file:
                 np.lib.format.write_array_header_1_0(file, header)
-                content = memoryview(array).cast("B")
+                content = memoryview(array.reshape(-1).view("uint8"))
                 for start in range(0, len(content), _CHUNK_BYTES):
                     file.write(content[start : start + _CHUNK_BYTES])

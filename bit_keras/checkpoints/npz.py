@@ -131,8 +131,8 @@ def _file_shape(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1, 1, *shape) if key == f"{_HEAD}conv2d/kernel" else tuple(shape)
 
 
-def _file_array(key: str, variable) -> np.ndarray:
-    array = np.asarray(keras.ops.convert_to_numpy(variable), "float32")
+def _file_array(key: str, variable: keras.Variable) -> np.ndarray:
+    array = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
     return array.reshape(_file_shape(key, array.shape))
 
 

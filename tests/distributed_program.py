@@ -1,0 +1,120 @@
+"""One small training that uses all of a model's methods, for test_distributed_model.py.
+
+As a program, `python distributed_program.py CLASS STRATEGY OPTIONS STEPS OUTPUT.npz`, it is one
+worker of MultiWorkerMirroredStrategy (whose TF_CONFIG tells which), or a process of its own.
+"""
+
+import os
+import sys
+
+import keras
+import numpy as np
+
+BATCH_SIZE = 8
+
+
+def network(model_class):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(
+        4,
+        3,
+        strides=2,
+        activation="relu",
+        kernel_initializer=keras.initializers.GlorotUniform(seed=1),
+        kernel_regularizer=keras.regularizers.L2(0.01),
+    )(inputs)
+    x = keras.layers.Flatten()(x)
+    outputs = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(seed=2))(x)
+    return model_class(inputs, outputs)
+
+
+def samples(number, seed=0):
+    random = np.random.default_rng(seed)
+    images = random.normal(size=(number, 8, 8, 3)).astype("float32")
+    return images, random.integers(0, 3, number)
+
+
+def sgd(**arguments):
+    return keras.optimizers.SGD(0.1, momentum=0.9, **arguments)
+
+
+# Made in the strategy's scope, hence functions. The limits on gradients are such that they bite.
+OPTIONS = {
+    "plain": lambda: {"optimizer": sgd()},
+    "eager": lambda: {"optimizer": sgd(), "run_eagerly": True},
+    # 20 steps, and the 5 of an evaluation, leave a partial execution.
+    "clipnorm, 3 steps an execution": lambda: {
+        "optimizer": sgd(clipnorm=0.05),
+        "steps_per_execution": 3,
+    },
+    "clipvalue": lambda: {"optimizer": sgd(clipvalue=0.005)},
+    "global_clipnorm, weight decay, averages": lambda: {
+        "optimizer": keras.optimizers.AdamW(
+            0.01, weight_decay=0.1, global_clipnorm=0.05, use_ema=True
+        ),
+    },
+    "loss scaling": lambda: {
+        "optimizer": keras.optimizers.LossScaleOptimizer(sgd(global_clipnorm=0.05))
+    },
+}
+
+
+def compiled(model, reduction="sum_over_batch_size", **arguments):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    metrics = ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")]
+    arguments = {"optimizer": sgd(), "metrics": metrics, "weighted_metrics": [], **arguments}
+    model.compile(loss=loss, **arguments)
+    return model
+
+
+def everything(model, steps=20):
+    """Trains, evaluates and predicts; 37 samples are nowhere a whole number of batches."""
+    images, labels = samples(BATCH_SIZE * steps)
+    some_images, some_labels = samples(37, seed=1)
+    found = model.fit(
+        images,
+        labels,
+        sample_weight=np.linspace(0.1, 2, len(labels), dtype="float32"),
+        validation_data=(some_images, some_labels),
+        batch_size=BATCH_SIZE,
+        shuffle=False,
+        verbose=0,
+    ).history
+    found |= weights(model, "after fit")
+    found["evaluate"] = model.evaluate(some_images, some_labels, batch_size=BATCH_SIZE, verbose=0)
+    found["predict"] = model.predict(some_images, batch_size=BATCH_SIZE, verbose=0)
+    found["predict_on_batch"] = model.predict_on_batch(some_images)
+    found["test_on_batch"] = model.test_on_batch(some_images, some_labels)
+    found["train_on_batch"] = model.train_on_batch(
+        some_images, some_labels, class_weight={0: 1.0, 1: 2.0, 2: 0.5}
+    )
+    return found | weights(model, "after train_on_batch")
+
+
+def weights(model, when=""):
+    return {f"{v.path.split('/', 1)[-1]} {when}": v.numpy() for v in model.weights}
+
+
+def main(model_class, strategy, options, steps, output):
+    import tensorflow as tf
+
+    if strategy == "mirrored":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    else:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    if model_class == "bit_keras":
+        from bit_keras.distributed_model import Model
+    else:
+        from keras import Model
+    with strategy.scope():
+        model = compiled(network(Model), **OPTIONS[options]())
+    np.savez(output, **everything(model, int(steps)))
+
+
+if __name__ == "__main__":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    main(*sys.argv[1:])

@@ -1,0 +1,145 @@
+"""The models by name: sizes, signatures, heads, and wrong names."""
+
+import inspect
+import pydoc
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from networks import images, randomize
+
+import bit_keras
+from bit_keras.zoo import ARCHITECTURES, VARIANTS
+
+# The paper's networks without a head; 4 * 512 * width features reach the head.
+PARAMETERS = {
+    "R50x1": (23_500_352, 2048),
+    "R101x1": (42_492_480, 2048),
+    "R50x3": (211_174_080, 6144),
+    "R101x3": (381_789_888, 6144),
+    "R152x2": (232_238_208, 4096),
+    "R152x4": (928_340_224, 8192),
+}
+CLASSES = {"S": 1000, "M": 21843, "L": 18291}
+
+
+def test_the_table():
+    names = [f"BiT-{family}-{arch}" for family in CLASSES for arch in PARAMETERS]
+    assert sorted(bit_keras.list_models()) == sorted(names)
+    assert {name: arch.parameters for name, arch in ARCHITECTURES.items()} == {
+        name: parameters for name, (parameters, _) in PARAMETERS.items()
+    }
+
+
+@pytest.mark.parametrize("family", CLASSES)
+@pytest.mark.parametrize("arch", PARAMETERS)
+def test_parameter_counts(family, arch):
+    # The graph alone: shapes are known, no weight is given a value.
+    with keras.StatelessScope(initialize_variables=False):
+        model = bit_keras.create(f"BiT-{family}-{arch}")
+    body, features = PARAMETERS[arch]
+    assert model.count_params() == body + (features + 1) * CLASSES[family]
+    assert model.output_shape == (None, CLASSES[family])
+    assert model.name == f"bit_{family}_{arch}".lower()
+
+
+def peak_gigabytes_of(program):
+    code = (
+        f"import resource\n{program}\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
+    )
+    return float(result.stdout.split()[-1])
+
+
+def test_weights_are_allocated_once():
+    base = peak_gigabytes_of("import bit_keras")
+    peak = peak_gigabytes_of("import bit_keras; m = bit_keras.BiT_S_R101x1(include_top=False)")
+    assert peak - base < 1.7 * PARAMETERS["R101x1"][0] * 4 / 1e9
+
+
+@pytest.mark.slow
+def test_the_largest_network_builds_in_12_gb():
+    peak = peak_gigabytes_of("import bit_keras; m = bit_keras.BiT_M_R152x4(); m.count_params()")
+    assert peak < 12
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_constructors_explain_themselves(name):
+    constructor = getattr(bit_keras, name.replace("-", "_"))
+    assert list(inspect.signature(constructor).parameters) == [
+        "pretrained", "include_top", "classes", "input_shape", "input_tensor", "pooling",
+        "classifier_activation", "kernel_regularizer", "dtype", "name",
+    ]  # fmt: skip
+    text = pydoc.plain(pydoc.render_doc(constructor))
+    family, arch = name.split("-")[1:]
+    for words in (name, f"{PARAMETERS[arch][0]:,}", f"{CLASSES[family]} classes", "input_shape:"):
+        assert words in text
+    assert name.replace("-", "_") in dir(bit_keras)
+    assert constructor.__module__ == "bit_keras.zoo"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "mine.npz"
+    bit_keras.save_npz(randomize(bit_keras.create("BiT-M-R50x1", classes=7)), path)
+    return path
+
+
+def predict(model):
+    return keras.ops.convert_to_numpy(model(images(1, 40, 40, 3)))
+
+
+def test_pretrained_from_a_path(checkpoint):
+    expected = predict(randomize(bit_keras.create("BiT-M-R50x1", classes=7)))
+    own_head = bit_keras.BiT_M_R50x1(pretrained=checkpoint)
+    np.testing.assert_array_equal(predict(own_head), expected)
+
+    features = predict(bit_keras.BiT_M_R50x1(pretrained=str(checkpoint), include_top=False))
+    # Also with as many classes as the file's: a number means a new head.
+    for classes in (3, 7):
+        new_head = bit_keras.BiT_M_R50x1(pretrained=checkpoint, classes=classes)
+        assert new_head.output_shape == (None, classes)
+        assert not predict(new_head).any()
+        body = keras.Function(new_head.input, new_head.endpoints["features"])
+        np.testing.assert_array_equal(body(images(1, 40, 40, 3)), features)
+
+
+def test_upstream_weights_are_found_in_the_cache(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIT_KERAS_HOME", str(tmp_path))
+    where = tmp_path / "BiT-M-R50x1.npz"
+    with pytest.raises(FileNotFoundError, match=rf"bit_models/BiT-M-R50x1\.npz.*{where}"):
+        bit_keras.BiT_M_R50x1(pretrained=True)
+    where.symlink_to(checkpoint)
+    assert bit_keras.BiT_M_R50x1(pretrained=True).output_shape == (None, 7)
+
+
+def test_refusals(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match=r"Unknown model 'BiT-M-R50'.*nearest name is 'BiT-M-R50x"):
+        bit_keras.create("BiT-M-R50")
+    with pytest.raises(ValueError, match="Google never released"):
+        bit_keras.BiT_L_R50x1(pretrained=True)
+    with pytest.raises(ValueError, match="classes=0"):
+        bit_keras.BiT_M_R50x1(classes=0)
+    with pytest.raises(ValueError, match="they take 3 channels"):
+        bit_keras.BiT_M_R50x1(pretrained=checkpoint, input_shape=(64, 64, 2))
+    with pytest.raises(ValueError, match="they take 3 channels"):
+        bit_keras.BiT_M_R50x1(pretrained=checkpoint, input_tensor=keras.Input((64, 64, 1)))
+    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
+        bit_keras.BiT_M_R50x1(pretrained=tmp_path / "none.npz")
+    with pytest.raises(bit_keras.CheckpointError, match=r"The file has depths \(3, 4, 6, 3\)"):
+        bit_keras.BiT_M_R101x1(pretrained=checkpoint)
+    with pytest.raises(TypeError, match="clases"):
+        bit_keras.BiT_M_R50x1(clases=3)
+
+
+def test_a_file_without_a_head(tmp_path):
+    path = tmp_path / "body.npz"
+    bit_keras.save_npz(bit_keras.create("BiT-S-R50x1", include_top=False), path)
+    with pytest.raises(bit_keras.CheckpointError, match="Pass classes= for a new one"):
+        bit_keras.BiT_S_R50x1(pretrained=path)
+    assert bit_keras.BiT_S_R50x1(pretrained=path, classes=3).output_shape == (None, 3)
