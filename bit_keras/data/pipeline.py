@@ -123,7 +123,7 @@ def few_shot(task: Task, examples_per_class: int, seed: int = 0) -> Task:
     """
     if examples_per_class < 1:
         raise ValueError(f"examples_per_class must be at least 1, got {examples_per_class}.")
-    labels = _labels(task.train)
+    labels = read_labels(task.train)
     chosen = []
     for label, class_name in enumerate(task.class_names):
         members = np.flatnonzero(labels == label)
@@ -135,7 +135,42 @@ def few_shot(task: Task, examples_per_class: int, seed: int = 0) -> Task:
             )
         rng = np.random.default_rng([seed, _FEW_SHOT, label])
         chosen.extend(rng.permutation(members)[:examples_per_class])
-    return dataclasses.replace(task, train=_subset(task.train, labels, np.sort(chosen)))
+    return dataclasses.replace(task, train=subset(task.train, np.sort(chosen)))
+
+
+def read_labels(examples: Examples) -> np.ndarray:
+    """Returns the labels, int64 `[num_examples]`, in the fixed order; no image is decoded."""
+    if examples.labels is not None:
+        return examples.labels
+    labels = examples.dataset().map(lambda example: example["label"])
+    return np.fromiter(labels.as_numpy_iterator(), np.int64, examples.num_examples)
+
+
+def subset(examples: Examples, chosen: np.ndarray) -> Examples:
+    """Returns the examples at some positions, held in memory but not decoded.
+
+    Args:
+        examples: of which some are chosen.
+        chosen: rising positions in the fixed order, at least one.
+    """
+    mask = np.zeros(examples.num_examples, bool)
+    mask[chosen] = True
+    # Batched by tf.data: a numpy array of bytes would drop the zeros at an image's end.
+    held = (
+        examples.elements()
+        .enumerate()
+        .filter(lambda index, _: tf.gather(mask, index))
+        .map(lambda _, element: element)
+        .batch(len(chosen))
+        .get_single_element()
+    )
+    return dataclasses.replace(
+        examples,
+        num_examples=len(chosen),
+        elements=lambda: tf.data.Dataset.from_tensor_slices(held),
+        labels=None if examples.labels is None else examples.labels[chosen],
+        shuffle_buffer=None,
+    )
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:
@@ -223,31 +258,3 @@ def _shuffled_forever(examples: Examples, seed: int, first: int) -> tf.data.Data
         return elements.shuffle(buffer, shuffle_seed, reshuffle_each_iteration=False)
 
     return tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch).skip(seen)
-
-
-def _labels(examples: Examples) -> np.ndarray:
-    if examples.labels is not None:
-        return examples.labels
-    labels = examples.dataset().map(lambda example: example["label"])
-    return np.fromiter(labels.as_numpy_iterator(), np.int64, examples.num_examples)
-
-
-def _subset(examples: Examples, labels: np.ndarray, chosen: np.ndarray) -> Examples:
-    mask = np.zeros(len(labels), bool)
-    mask[chosen] = True
-    # Batched by tf.data: a numpy array of bytes would drop the zeros at an image's end.
-    held = (
-        examples.elements()
-        .enumerate()
-        .filter(lambda index, _: tf.gather(mask, index))
-        .map(lambda _, element: element)
-        .batch(len(chosen))
-        .get_single_element()
-    )
-    return dataclasses.replace(
-        examples,
-        num_examples=len(chosen),
-        elements=lambda: tf.data.Dataset.from_tensor_slices(held),
-        labels=labels[chosen],
-        shuffle_buffer=None,
-    )

@@ -1,0 +1,137 @@
+"""The command line: `bit-keras COMMAND --flags`, one command a recipe."""
+
+import difflib
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from absl import flags
+
+from bit_keras._version import __version__
+
+_PACKAGE = str(Path(__file__).parent)
+
+# What a wrong name, a bad file or a full disk raises; anything else is a fault of the program.
+_USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+
+_BUDGET = ("steps", "batch_size", "base_lr", "resize", "crop")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: what it does, its flags as (define, name, default, help), what runs it."""
+
+    summary: str
+    flags: tuple[tuple, ...]
+    run: Callable[[flags.FlagValues], None]
+
+
+def _finetune(values: flags.FlagValues) -> None:
+    from bit_keras.data.tasks import task
+    from bit_keras.training.finetune import finetune
+    from bit_keras.training.from_scratch import SMALL
+
+    model = values.model or SMALL
+    options = {"skip_corrupt": True} if values.skip_corrupt else {}
+    finetune(
+        model,
+        task(values.task, **options),
+        pretrained={None: True, "none": False}.get(values.weights, values.weights),
+        recipe=values.recipe,
+        budget={name: values[name].value for name in _BUDGET},
+        output_dir=values.output_dir
+        or Path("runs", re.sub(r"[^\w.-]+", "-", f"{model}-{values.task}")),
+        examples_per_class=values.examples_per_class,
+        seed=values.seed,
+        overwrite=values.overwrite,
+    )
+
+
+_WHOLE = flags.DEFINE_integer
+_TEXT = flags.DEFINE_string
+
+COMMANDS = {
+    "finetune": Command(
+        "Train a network on a task; without flags, a small one on embedded digits.",
+        (
+            (_TEXT, "model", None, "a model of the zoo, such as BiT-M-R50x1; without it R14x0.5, "
+             "a small network that starts from random weights"),
+            (_TEXT, "weights", None, "path of an official npz file, or 'none' for random weights; "
+             "without it the model's upstream weights"),
+            (_TEXT, "task", "digits", "'digits', or 'folder:PATH' with one subfolder of images "
+             "a class"),
+            (_TEXT, "output_dir", None, "where the run is kept; without it runs/MODEL-TASK"),
+            (_TEXT, "recipe", "paper", "the BiT-HyperRule of the 'paper' or of the 'official' "
+             "code"),
+            (_WHOLE, "examples_per_class", None, "train on a balanced subset"),
+            (_WHOLE, "seed", 0, "the same seed gives the same numbers"),
+            (_WHOLE, "steps", None, "another number of steps; the rule's boundaries move along"),
+            (_WHOLE, "batch_size", None, "another batch size; the learning rate follows linearly, "
+             "unless it is given"),
+            (flags.DEFINE_float, "base_lr", None, "another learning rate"),
+            (_WHOLE, "resize", None, "another side, in pixels, of the resized training image"),
+            (_WHOLE, "crop", None, "another side, in pixels, of the crop"),
+            (flags.DEFINE_bool, "skip_corrupt", False, "leave out images of a folder that cannot "
+             "be decoded, with a warning for each"),
+            (flags.DEFINE_bool, "overwrite", False, "start anew in a directory that holds a run"),
+        ),
+        _finetune,
+    ),
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns 0, or 2 if what was asked for cannot be done.
+
+    Args:
+        arguments: command and flags; None takes those of the process.
+    """
+    name, *rest = arguments if arguments is not None else sys.argv[1:] or ["--help"]
+    if name in ("--help", "-h", "help"):
+        print(_overview())
+        return 0
+    if name == "--version":
+        print(f"bit_keras {__version__}")
+        return 0
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0)[0]
+        return _refuse(f"Unknown command {name!r}; the nearest is {nearest!r}.\n\n{_overview()}")
+    command = COMMANDS[name]
+    values = flags.FlagValues()
+    for define, flag, default, text in command.flags:
+        define(flag, default, text, flag_values=values)
+    if {"--help", "-h"} & set(rest):
+        print(f"bit-keras {name}: {command.summary}\n{values.get_help()}")
+        return 0
+    try:
+        _, *positional = values([f"bit-keras {name}", *rest])
+        if positional:
+            return _refuse(f"Unexpected {positional[0]!r}: flags are written --name=value.")
+        command.run(values)
+    except flags.Error as error:
+        return _refuse(f"{error} (bit-keras {name} --help lists the flags)")
+    except _USER_ERRORS as error:
+        if not _raised_by_us(error):
+            raise
+        return _refuse(str(error))
+    return 0
+
+
+def _overview() -> str:
+    lines = [f"  {name:12}{command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        ["usage: bit-keras COMMAND [--flag=value ...]", "", *lines, "", "COMMAND --help: its flags"]
+    )
+
+
+def _refuse(message: str) -> int:
+    print(f"bit-keras: {message}", file=sys.stderr)
+    return 2
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether the error is one of our messages, and not a fault met inside a library."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(_PACKAGE)

@@ -1,0 +1,1 @@
+"""Recipes that train a network, each over Keras' own `model.fit`."""

@@ -1,0 +1,128 @@
+"""The directory of a run: one configuration, and metrics.json when it has ended.
+
+config.json      written first: what was asked for
+metrics.json     written last: what came out; a run that has it is finished
+the rest         model.keras, pictures, tensorboard/
+"""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from bit_keras.atomic_file import written_whole
+
+CONFIG, METRICS = "config.json", "metrics.json"
+HISTORY, MODEL, EVENTS = "history.json", "model.keras", "tensorboard"
+CURVE, PREDICTIONS = "learning_curve.png", "predictions.png"
+
+_PACKAGES = ("bit_keras", "keras", "tensorflow", "numpy")
+
+
+def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict | None:
+    """Makes `path` the directory of a run, before anything is computed.
+
+    Args:
+        path: the directory; made if need be.
+        configuration: what the run was asked for; `plain` data.
+        overwrite: whether to remove an earlier run's files, and only those.
+
+    Returns:
+        The metrics of the same run if it is finished, else None.
+
+    Raises:
+        OSError: the directory cannot be made or written.
+        ValueError: it holds a run of another configuration, or such files of unknown origin.
+    """
+    path = Path(path)
+    _check_writable(path)
+    if overwrite:
+        _remove_run(path)
+    _check_configuration(path, configuration)
+    if (path / METRICS).exists():
+        return read_json(path / METRICS)
+    write_json(path / CONFIG, configuration)
+    return None
+
+
+def plain(content: dict) -> dict:
+    """Returns the content as JSON will give it back: lists for tuples."""
+    return json.loads(json.dumps(content))
+
+
+def read_json(path: Path) -> dict:
+    """Returns the content of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a JSON file whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that decide a result."""
+    return {
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in _PACKAGES},
+    }
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"The output directory {path} cannot be written ({error.strerror}). "
+            "Choose another one with output_dir."
+        ) from error
+
+
+def _run_files(path: Path) -> list[Path]:
+    names = (CONFIG, METRICS, HISTORY, MODEL, CURVE, PREDICTIONS, EVENTS)
+    return [path / name for name in names if (path / name).exists()]
+
+
+def _remove_run(path: Path) -> None:
+    for file in _run_files(path):
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
+
+
+def _check_configuration(path: Path, configuration: dict) -> None:
+    if not (path / CONFIG).exists():
+        unknown = _run_files(path)
+        if unknown:
+            raise ValueError(
+                f"{path} holds {unknown[0].name} but no {CONFIG}, so it is not known which run it "
+                "belongs to. Choose another output_dir, or pass overwrite to remove it."
+            )
+        return
+    there, here = _flat(read_json(path / CONFIG)), _flat(configuration)
+    different = [
+        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    ]
+    if different:
+        raise ValueError(
+            f"{path} belongs to a run of another configuration: {'; '.join(different)}. "
+            "Choose another output_dir, or pass overwrite to start anew in this one."
+        )
+
+
+def _flat(configuration: dict) -> dict:
+    """The configuration with the entries of inner dicts as `outer.inner`."""
+    flat = {}
+    for key, value in configuration.items():
+        inner = value if isinstance(value, dict) else {}
+        flat |= {f"{key}.{name}": entry for name, entry in inner.items()} or {key: value}
+    return flat

@@ -1,0 +1,41 @@
+"""The pictures of a run, as far as a program can see them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import bit_keras
+from bit_keras.evaluation.accuracy import Predictions
+from bit_keras.evaluation.pictures import plot_learning_curve, plot_predictions
+
+RULE = bit_keras.HyperRule.for_task(1437, (8, 8)).scaled(resize=16, crop=16)
+
+
+def colours(path, colour):
+    """The number of pixels near a colour."""
+    pixels = tf.io.decode_png(path.read_bytes(), channels=3).numpy().astype(int)
+    return int((np.abs(pixels - colour).max(-1) < 40).sum())
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_wrong_predictions_are_red(right, tmp_path):
+    task = bit_keras.task("digits")
+    labels = (task.test.labels + (not right)) % 10
+    predictions = Predictions(np.eye(10, dtype="float32")[labels], task.test.labels)
+    plot_predictions(predictions, task, RULE, tmp_path / "picture.png")
+    green, red = (colours(tmp_path / "picture.png", c) for c in ((26, 127, 55), (207, 34, 46)))
+    assert (green > 100) is right
+    assert (red > 100) is not right
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("points", [1, 100])
+def test_a_curve_of_few_or_many_points(points, tmp_path):
+    history = {
+        "step": list(range(1, points + 1)),
+        "loss": list(np.geomspace(2, 0.01, points)),
+        "accuracy": list(np.linspace(0.1, 1, points)),
+        "learning_rate": [0.03] * points,
+    }
+    plot_learning_curve(history, 0.9, "a title", tmp_path / "curve.png")
+    assert colours(tmp_path / "curve.png", (255, 127, 14)) > 50

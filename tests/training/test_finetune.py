@@ -1,0 +1,216 @@
+"""Fine-tuning end to end, on small tasks."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from networks import TINY, randomize, tiny
+
+import bit_keras
+from bit_keras.training import from_scratch
+
+FAST = {"steps": 6, "batch_size": 8}
+FILES = {
+    "config.json",
+    "history.json",
+    "learning_curve.png",
+    "metrics.json",
+    "model.keras",
+    "predictions.png",
+    "tensorboard",
+}
+
+
+def weights(model):
+    return [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
+
+
+def assert_equal(actual, expected):
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def small(output_dir, **arguments):
+    arguments = {"model": "R14x0.5", "task": "digits", "budget": FAST, **arguments}
+    return bit_keras.finetune(output_dir=output_dir, verbose=False, **arguments)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return small(tmp_path_factory.mktemp("runs") / "first")
+
+
+def test_what_a_run_leaves(run):
+    assert set(os.listdir(run.output_dir)) == FILES
+    metrics = json.loads((run.output_dir / "metrics.json").read_text())
+    assert metrics == run.metrics
+    assert metrics["num_test_examples"] == 360
+    assert 0 <= metrics["test_accuracy"] <= 1
+    assert metrics["seed"] == 0
+    assert metrics["versions"]["keras"] == keras.__version__
+    assert metrics["configuration"]["rule"]["steps"] == 6
+    assert run.history["step"] == [1, 2, 3, 4, 5, 6]
+    for picture in ("learning_curve.png", "predictions.png"):
+        image = tf.io.decode_png((run.output_dir / picture).read_bytes())
+        assert min(image.shape[:2]) > 400
+        assert float(tf.math.reduce_std(tf.cast(image, "float32"))) > 10
+
+
+def test_tensorboard_events(run):
+    (events,) = (run.output_dir / "tensorboard").iterdir()
+    losses = [
+        float(tf.make_ndarray(value.tensor))
+        for event in tf.compat.v1.train.summary_iterator(str(events))
+        for value in event.summary.value
+        if value.tag == "loss"
+    ]
+    np.testing.assert_allclose(losses, run.history["loss"], rtol=1e-6)
+
+
+def test_the_reported_accuracy_is_that_of_the_saved_model_on_the_whole_split(run):
+    model = keras.models.load_model(run.output_dir / "model.keras")
+    assert type(model) is bit_keras.ResNetV2
+    assert_equal(weights(model), weights(run.model))
+    task = bit_keras.task("digits")
+    images = np.stack([e["image"] for e in task.test.dataset().as_numpy_iterator()])
+    labels = np.stack([e["label"] for e in task.test.dataset().as_numpy_iterator()])
+    resized = tf.image.resize(images, (32, 32)).numpy()
+    logits = model.predict(bit_keras.preprocess_input(resized), verbose=0)
+    assert (logits.argmax(1) == labels).mean() == run.metrics["test_accuracy"]
+    rule = bit_keras.HyperRule(**run.metrics["configuration"]["rule"])
+    metrics = bit_keras.evaluate(model, task, rule)
+    assert metrics["test_accuracy"] == run.metrics["test_accuracy"]
+    assert metrics["test_loss"] == pytest.approx(run.metrics["test_loss"], rel=1e-6)
+
+
+def test_the_same_seed_gives_the_same_numbers(run, tmp_path):
+    again = small(tmp_path / "again")
+    assert_equal(weights(again.model), weights(run.model))
+    assert again.history == run.history
+    other = small(tmp_path / "other", seed=1)
+    assert other.history != run.history
+
+
+def test_a_finished_run_is_not_run_again(run, capsys):
+    before = (run.output_dir / "metrics.json").stat().st_mtime_ns
+    again = bit_keras.finetune("R14x0.5", "digits", budget=FAST, output_dir=run.output_dir)
+    assert "nothing to do" in capsys.readouterr().out
+    assert (run.output_dir / "metrics.json").stat().st_mtime_ns == before
+    assert again.metrics == run.metrics
+    assert again.history == run.history
+    assert_equal(weights(again.model), weights(run.model))
+    with pytest.raises(ValueError, match="seed is 0 there and 5 here"):
+        small(run.output_dir, seed=5)
+
+
+def test_it_says_that_it_starts_from_random_weights(tmp_path, capsys):
+    bit_keras.finetune("R14x0.5", "digits", budget=FAST, output_dir=tmp_path)
+    said = capsys.readouterr().out
+    assert "random weights" in said
+    assert "not the BiT-HyperRule" in said
+    assert "of all 360 test images" in said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two classes of photographs: dark ones and bright ones, of differing sizes."""
+    root = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for name, low in {"dark": 0, "bright": 150}.items():
+        (root / name).mkdir()
+        for i in range(10):
+            pixels = rng.integers(low, low + 100, (20 + i, 30, 3)).astype("uint8")
+            encoded = tf.io.encode_jpeg(pixels, quality=95).numpy()
+            (root / name / f"{i}.jpg").write_bytes(encoded)
+    return root
+
+
+def test_a_checkpoint_a_folder_and_the_hyperrule(folder, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "weights.npz"
+    bit_keras.save_npz(bit_keras.create("BiT-M-R50x1", classes=3), checkpoint)
+    result = bit_keras.finetune(
+        "BiT-M-R50x1",
+        f"folder:{folder}",
+        pretrained=checkpoint,
+        budget={"steps": 8, "batch_size": 8, "resize": 40, "crop": 32, "base_lr": 0.01},
+        output_dir=tmp_path / "run",
+        verbose=False,
+    )
+    rule = result.metrics["configuration"]["rule"]
+    assert (rule["mixup_alpha"], rule["momentum"], rule["boundaries"]) == (0, 0.9, [3, 5, 8])
+    assert result.metrics["configuration"]["weights"] == str(checkpoint)
+    assert result.metrics["num_test_examples"] == 4
+    assert result.metrics["test_accuracy"] == 1
+    assert result.model.output_shape == (None, 2)
+
+
+def test_the_default_is_the_rule_of_the_paper(folder, tmp_path, monkeypatch):
+    seen = {}
+
+    def stop(network, task, rule, *_):
+        seen["rule"] = rule
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bit_keras.training.finetune._fit", stop)
+    for recipe in ("paper", "official"):
+        with pytest.raises(KeyboardInterrupt):
+            bit_keras.finetune(
+                tiny(classes=2), f"folder:{folder}", recipe=recipe, output_dir=tmp_path / recipe
+            )
+        assert seen["rule"] == bit_keras.HyperRule.for_task(16, (20, 30), recipe=recipe)
+    assert not (tmp_path / "paper" / "metrics.json").exists()
+
+
+def test_a_network_of_your_own(tmp_path):
+    model = randomize(tiny())
+    model.freeze("features")
+    before = weights(model)
+    result = small(tmp_path, model=model)
+    assert result.model is model
+    assert_equal(weights(model)[:-2], before[:-2])
+    with pytest.raises(ValueError, match=r"gives \(None, 3\).*Build it with classes=10"):
+        small(tmp_path / "x", model=tiny(classes=3))
+    assert not (tmp_path / "x").exists()
+
+
+def test_few_shots(tmp_path):
+    result = small(tmp_path, examples_per_class=2)
+    assert result.metrics["configuration"]["num_examples"] == 20
+    assert result.metrics["num_test_examples"] == 360
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"model": "BiT-M-R50"}, ValueError, "the nearest name is"),
+        ({"task": "digit"}, ValueError, "Did you mean 'digits'"),
+        ({"recipe": "papr"}, ValueError, "Did you mean 'paper'"),
+        ({"model": "BiT-M-R50x1", "pretrained": "none.npz"}, FileNotFoundError, "none.npz"),
+        ({"model": "BiT-L-R50x1"}, ValueError, "never released"),
+        ({"examples_per_class": 1000}, ValueError, "training examples"),
+        ({"budget": {"crop": 64}}, ValueError, "crop must not be larger than resize"),
+    ],
+)
+def test_what_cannot_be_done_leaves_nothing(arguments, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        small(tmp_path / "run", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_diverging_run_says_so_and_is_not_finished(tmp_path):
+    model = randomize(bit_keras.ResNetV2(**TINY, classes=10))
+    model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
+    with pytest.raises(FloatingPointError, match="loss is nan after 1 steps"):
+        small(tmp_path, model=model)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_the_recipe_learns_the_digits(tmp_path):
+    result = small(tmp_path, budget=None)
+    assert from_scratch.RECIPE.steps == result.history["step"][-1] == 300
+    assert result.metrics["test_accuracy"] >= 0.95
+    assert result.metrics["seconds"] < 300

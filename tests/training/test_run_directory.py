@@ -1,0 +1,59 @@
+"""A run's directory: claimed once, by one configuration."""
+
+import os
+
+import pytest
+
+from bit_keras.training.run_directory import METRICS, claim, versions, write_json
+
+CONFIGURATION = {"model": "R14x0.5", "seed": 0, "rule": {"steps": 300, "boundaries": [1, 2]}}
+
+
+def test_a_new_directory_is_made(tmp_path):
+    assert claim(tmp_path / "a" / "b", CONFIGURATION, overwrite=False) is None
+    assert (tmp_path / "a" / "b" / "config.json").exists()
+
+
+def test_an_unfinished_run_starts_again_and_a_finished_one_is_returned(tmp_path):
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+    assert claim(tmp_path, CONFIGURATION, overwrite=False) is None
+    write_json(tmp_path / METRICS, {"test_accuracy": 0.5})
+    assert claim(tmp_path, CONFIGURATION, overwrite=False) == {"test_accuracy": 0.5}
+
+
+def test_another_configuration_is_refused_by_what_differs(tmp_path):
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+    other = {**CONFIGURATION, "rule": {"steps": 301, "boundaries": [1, 2]}}
+    with pytest.raises(ValueError, match=r"configuration: rule\.steps is 300 there and 301 here\."):
+        claim(tmp_path, other, overwrite=False)
+    assert claim(tmp_path, other, overwrite=True) is None
+    assert claim(tmp_path, other, overwrite=False) is None
+
+
+def test_overwrite_removes_a_run_and_nothing_else(tmp_path):
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+    write_json(tmp_path / METRICS, {})
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events").write_text("x")
+    (tmp_path / "thesis.txt").write_text("years of work")
+    claim(tmp_path, CONFIGURATION, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "thesis.txt"]
+
+
+def test_files_of_unknown_origin_are_left_alone(tmp_path):
+    (tmp_path / "model.keras").write_text("somebody's")
+    with pytest.raises(ValueError, match=r"holds model\.keras but no config\.json"):
+        claim(tmp_path, CONFIGURATION, overwrite=False)
+    assert (tmp_path / "model.keras").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("where", ["file", "file/below", "/proc/bit_keras"])
+def test_a_path_that_cannot_be_written(where, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match=r"cannot be written .*Choose another one with output_dir"):
+        claim(tmp_path / where, CONFIGURATION, overwrite=False)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_versions():
+    assert set(versions()) == {"python", "bit_keras", "keras", "tensorflow", "numpy"}
