@@ -4,8 +4,13 @@ As a program, `python distributed_program.py CLASS STRATEGY OPTIONS STEPS OUTPUT
 worker of MultiWorkerMirroredStrategy (whose TF_CONFIG tells which), or a process of its own.
 """
 
+import json
 import os
+import socket
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -47,14 +52,13 @@ OPTIONS = {
         "optimizer": sgd(clipnorm=0.05),
         "steps_per_execution": 3,
     },
-    "clipvalue": lambda: {"optimizer": sgd(clipvalue=0.005)},
     "global_clipnorm, weight decay, averages": lambda: {
         "optimizer": keras.optimizers.AdamW(
             0.01, weight_decay=0.1, global_clipnorm=0.05, use_ema=True
         ),
     },
-    "loss scaling": lambda: {
-        "optimizer": keras.optimizers.LossScaleOptimizer(sgd(global_clipnorm=0.05))
+    "clipvalue, loss scaling": lambda: {
+        "optimizer": keras.optimizers.LossScaleOptimizer(sgd(clipvalue=0.005))
     },
 }
 
@@ -95,6 +99,46 @@ def weights(model, when=""):
     return {f"{v.path.split('/', 1)[-1]} {when}": v.numpy() for v in model.weights}
 
 
+def start(*arguments, **environment):
+    """Starts the program; a file takes what it writes, as a full pipe would block it."""
+    environment = {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        **environment,
+    }
+    with Path(arguments[-1]).with_suffix(".log").open("w") as log:
+        command = [sys.executable, __file__, *map(str, arguments)]
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+
+def finish(processes, timeout=120):
+    """The exit statuses; at the deadline what still runs is killed and TimeoutExpired raised."""
+    deadline = time.monotonic() + timeout
+    try:
+        return [process.wait(max(deadline - time.monotonic(), 0.1)) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def run_two_workers(model_class, options, folder):
+    """Runs the program as two workers; returns (exit status, log, npz path) of each."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    cluster = {"worker": [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]}
+    for s in sockets:
+        s.close()
+    outputs = [folder / f"worker{index}.npz" for index in range(2)]
+    workers = []
+    for index, output in enumerate(outputs):
+        task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        workers.append(start(model_class, "workers", options, 20, output, TF_CONFIG=task))
+    statuses = finish(workers)
+    logs = [output.with_suffix(".log").read_text() for output in outputs]
+    return list(zip(statuses, logs, outputs, strict=True))
+
+
 def main(model_class, strategy, options, steps, output):
     import tensorflow as tf
 
@@ -116,5 +160,4 @@ def main(model_class, strategy, options, steps, output):
 
 
 if __name__ == "__main__":
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     main(*sys.argv[1:])
