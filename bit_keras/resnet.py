@@ -42,7 +42,8 @@ class ResNetV2(Model):
         classifier_activation: of the head; None gives logits.
         kernel_regularizer: of all kernels, the head's too; it sees the kernels as stored, before
             they are standardized.
-        dtype: a Keras dtype policy. Pooled features and logits are float32 under every policy.
+        dtype: a Keras dtype policy. Pooled features and logits are float32 under every policy
+            (float64 under "float64").
         name: of the model.
 
     Input: RGB in [-1, 1], `[batch, height, width, channels]` (see `bit_keras.preprocess_input`).
@@ -88,16 +89,15 @@ class ResNetV2(Model):
         policy = keras.dtype_policies.get(dtype)
         kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         classifier_activation = keras.activations.get(classifier_activation)
+        # Images, the mean over the map and logits would lose digits in half precision.
+        at_least_float32 = keras.backend.result_type(policy.compute_dtype, "float32")
         if input_tensor is None:
             check_input_shape(input_shape)
-            # Images stay float32 under a half-precision policy: the first layer casts them.
-            input_dtype = keras.backend.result_type(policy.compute_dtype, "float32")
-            input_tensor = keras.Input(input_shape, dtype=input_dtype, name="images")
+            input_tensor = keras.Input(input_shape, dtype=at_least_float32, name="images")
         check_input_shape(input_tensor.shape[1:])
 
         endpoints, boundaries = _Body(width, kernel_regularizer, policy).build(input_tensor, depths)
-        # A mean over the map, and logits, lose digits in half precision and gain no speed.
-        features = layers.GlobalAveragePooling2D(dtype="float32", name="features")
+        features = layers.GlobalAveragePooling2D(dtype=at_least_float32, name="features")
         endpoints["features"] = features(endpoints["pre_head"])
         if include_top:
             head = layers.Dense(
@@ -105,7 +105,7 @@ class ResNetV2(Model):
                 activation=classifier_activation,
                 kernel_initializer="zeros",
                 kernel_regularizer=kernel_regularizer,
-                dtype="float32",
+                dtype=at_least_float32,
                 name="head_conv2d",
             )
             endpoints["logits"] = head(endpoints["features"])

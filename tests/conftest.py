@@ -17,3 +17,9 @@ tf.config.set_logical_device_configuration(
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def mirrored():
+    # One for all tests: TensorFlow mixes up the collective ops of two over the same devices.
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -3,6 +3,7 @@
 import numpy as np
 
 import bit_keras
+from bit_keras import zoo
 
 TINY = {"depths": (1, 1, 1, 1), "width": 0.5}
 
@@ -23,3 +24,11 @@ def randomize(model, seed=0):
 def images(*shape, seed=0):
     """Random images in [-1, 1]."""
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
+
+
+def shrink(monkeypatch, name="BiT-M-R50x1"):
+    """Has the zoo build the tiny network under the name of a large one."""
+    variant = zoo.VARIANTS[name]
+    architecture = zoo.Architecture(TINY["depths"], TINY["width"], parameters=0)
+    small = zoo.Variant(name, architecture, variant.upstream)
+    monkeypatch.setitem(zoo.VARIANTS, name, small)

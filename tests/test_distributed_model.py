@@ -16,14 +16,8 @@ import tensorflow as tf
 from bit_keras.distributed_model import Model
 
 TOLERANCE = 1e-5  # of the largest value
-REPLICAS_OPTIONS = sorted(program.OPTIONS.keys() - {"plain", "eager"})
+REPLICAS_OPTIONS = sorted(program.OPTIONS.keys() - {"plain", "float64", "eager"})
 CANARY = "stock Keras no longer needs bit_keras.Model's {}: delete it"
-
-
-@pytest.fixture(scope="module")
-def mirrored():
-    # One for all tests: TensorFlow mixes up the collective ops of two over the same devices.
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
 def difference(found, expected):

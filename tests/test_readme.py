@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import shrink
 
 import bit_keras
 
@@ -37,6 +38,7 @@ def user(tmp_path, monkeypatch):
     """What a user of the README has: weights, a folder of images, and a small CIFAR-10."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BIT_KERAS_HOME", str(tmp_path))
+    shrink(monkeypatch)
     weights = tmp_path / "BiT-M-R50x1.npz"
     bit_keras.save_npz(bit_keras.create("BiT-M-R50x1", classes=3), weights)
     rng = np.random.default_rng(0)

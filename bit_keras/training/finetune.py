@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from bit_keras import zoo
 from bit_keras.atomic_file import written_whole
@@ -187,7 +186,6 @@ def _fit(network, task, rule, seed, directory, verbose) -> dict[str, list[float]
         optimizer=keras.optimizers.SGD(rule.schedule(), momentum=rule.momentum),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=_jit_compile(),
     )
     network.fit(
         pipeline.train_batches(task, rule, seed),
@@ -196,9 +194,3 @@ def _fit(network, task, rule, seed, directory, verbose) -> dict[str, list[float]
         verbose=1 if verbose else 0,
     )
     return curve.history
-
-
-def _jit_compile() -> str | bool:
-    # XLA on CPU takes twice the time: 38 against 18 seconds for the digits on two cores.
-    on_cpu = not (tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"))
-    return False if keras.backend.backend() == "tensorflow" and on_cpu else "auto"

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import TINY, randomize, tiny
+from networks import TINY, randomize, shrink, tiny
 
 import bit_keras
 from bit_keras.training import from_scratch
@@ -129,6 +129,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_checkpoint_a_folder_and_the_hyperrule(folder, tmp_path, monkeypatch):
+    shrink(monkeypatch)
     checkpoint = tmp_path / "weights.npz"
     bit_keras.save_npz(bit_keras.create("BiT-M-R50x1", classes=3), checkpoint)
     result = bit_keras.finetune(
