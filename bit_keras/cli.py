@@ -1,6 +1,5 @@
 """The command line: `bit-keras COMMAND --flags`, one command a recipe."""
 
-import difflib
 import re
 import sys
 import traceback
@@ -11,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from bit_keras._version import __version__
+from bit_keras.nearest_name import nearest_name
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bit_keras {__version__}")
         return 0
     if name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0)[0]
+        nearest = nearest_name(name, COMMANDS)
         return _refuse(f"Unknown command {name!r}; the nearest is {nearest!r}.\n\n{_overview()}")
     command = COMMANDS[name]
     values = flags.FlagValues()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 import re
 
 import keras
 from keras import ops
+
+from bit_keras.nearest_name import nearest_name
 
 # Paper, section 3.3: "SGD with an initial learning rate of 0.003, momentum 0.9, and batch size
 # 512"; the official code has the same three numbers.
@@ -285,7 +286,7 @@ class HyperRuleSchedule(keras.optimizers.schedules.LearningRateSchedule):
 def _recipe(name: str) -> _Recipe:
     if name in _RECIPES:
         return _RECIPES[name]
-    nearest = difflib.get_close_matches(str(name), _RECIPES, n=1, cutoff=0)[0]
+    nearest = nearest_name(name, _RECIPES)
     raise ValueError(
         f"recipe must be one of {', '.join(map(repr, _RECIPES))}, got {name!r}. "
         f"Did you mean {nearest!r}?"

@@ -1,6 +1,5 @@
 """The models of Big Transfer by name: BiT-{S,M,L}-{R50x1,R101x1,R50x3,R101x3,R152x2,R152x4}."""
 
-import difflib
 import inspect
 import os
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from bit_keras.checkpoints.cache import cached_file
 from bit_keras.checkpoints.error import CheckpointError
 from bit_keras.checkpoints.npz import Contents, load_npz, read_contents
+from bit_keras.nearest_name import nearest_name
 from bit_keras.resnet import ResNetV2, check_classes, check_input_shape
 
 
@@ -149,7 +149,7 @@ def create(
 
 def _variant(model: str) -> Variant:
     if model not in VARIANTS:
-        nearest = difflib.get_close_matches(str(model), VARIANTS, n=1, cutoff=0)[0]
+        nearest = nearest_name(model, VARIANTS)
         raise ValueError(
             f"Unknown model {model!r}; the nearest name is {nearest!r}. "
             f"Expected one of {', '.join(VARIANTS)}."

@@ -120,7 +120,9 @@ def test_upstream_weights_are_found_in_the_cache(checkpoint, tmp_path, monkeypat
 
 
 def test_refusals(checkpoint, tmp_path):
-    with pytest.raises(ValueError, match=r"Unknown model 'BiT-M-R50'.*nearest name is 'BiT-M-R50x"):
+    with pytest.raises(
+        ValueError, match=r"Unknown model 'BiT-M-R50'.*nearest name is 'BiT-M-R50x1'"
+    ):
         bit_keras.create("BiT-M-R50")
     with pytest.raises(ValueError, match="Google never released"):
         bit_keras.BiT_L_R50x1(pretrained=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from bit_keras.nearest_name import nearest_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +129,7 @@ def task(name: str, **options: Any) -> Task:
 def _unknown(name: str) -> str:
     forms = {entry.prefix.rstrip(":/"): entry.form for entry in _TASKS}
     kind = re.split("[:/]", name)[0]
-    nearest = difflib.get_close_matches(kind, forms, n=1, cutoff=0)[0]
+    nearest = nearest_name(kind, forms)
     return (
         f"Unknown task {name!r}. Did you mean {forms[nearest]!r}? "
         f"Known: {', '.join(forms.values())}."

@@ -22,7 +22,7 @@ RECIPE = HyperRule(
 
 
 def build_small(classes: int) -> ResNetV2:
-    """Returns the smallest BiT network: depths 1, 1, 1, 1, width 0.5, 0.9 million parameters.
+    """Returns the smallest BiT network: depths 1, 1, 1, 1, width 0.5, 2.0 million parameters.
 
     Args:
         classes: size of the head.
