@@ -11,14 +11,14 @@ import importlib
 
 from bit_keras import layers
 from bit_keras._version import __version__
-from bit_keras.checkpoints.error import CheckpointError
+from bit_keras.checkpoints.error import CheckpointError, DownloadError
 from bit_keras.checkpoints.npz import load_npz, save_npz
 from bit_keras.distributed_model import Model
 from bit_keras.hyperrule import HyperRule
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
-from bit_keras.preprocessing import preprocess_input
+from bit_keras.preprocessing import decode_predictions, preprocess_input
 from bit_keras.resnet import ResNetV2
-from bit_keras.zoo import CONSTRUCTORS, create, list_models
+from bit_keras.zoo import CONSTRUCTORS, create, list_checkpoints, list_models
 
 globals().update(CONSTRUCTORS)
 
@@ -30,6 +30,7 @@ _LAZY = {
 
 __all__ = [
     "CheckpointError",
+    "DownloadError",
     "GroupNormalization",
     "HyperRule",
     "Model",
@@ -37,7 +38,9 @@ __all__ = [
     "StandardizedConv2D",
     "__version__",
     "create",
+    "decode_predictions",
     "layers",
+    "list_checkpoints",
     "list_models",
     "load_npz",
     "preprocess_input",

@@ -22,11 +22,15 @@ _BUDGET = ("steps", "batch_size", "base_lr", "resize", "crop")
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: what it does, its flags as (define, name, default, help), what runs it."""
+    """A subcommand: what it does, its flags as (define, name, default, help), what runs it.
+
+    `run` takes the flags' values and, for each of the optional `arguments`, a string.
+    """
 
     summary: str
     flags: tuple[tuple, ...]
-    run: Callable[[flags.FlagValues], None]
+    run: Callable[..., None]
+    arguments: tuple[str, ...] = ()
 
 
 def _finetune(values: flags.FlagValues) -> None:
@@ -48,6 +52,17 @@ def _finetune(values: flags.FlagValues) -> None:
         seed=values.seed,
         overwrite=values.overwrite,
     )
+
+
+def _models(values: flags.FlagValues, name: str | None = None) -> None:
+    from bit_keras import tables
+
+    if values.verify:
+        tables.print_cache()
+    elif name is None:
+        tables.print_models()
+    else:
+        tables.print_model(name)
 
 
 _WHOLE = flags.DEFINE_integer
@@ -80,6 +95,19 @@ COMMANDS = {
         ),
         _finetune,
     ),
+    "models": Command(
+        "List all models, or all there is to know about one: its checkpoints, sizes, accuracies.",
+        (
+            (
+                flags.DEFINE_bool,
+                "verify",
+                False,
+                "hold each file of the cache against its digest at its first download",
+            ),
+        ),
+        _models,
+        ("MODEL",),
+    ),
 }  # fmt: skip
 
 
@@ -104,13 +132,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for define, flag, default, text in command.flags:
         define(flag, default, text, flag_values=values)
     if {"--help", "-h"} & set(rest):
-        print(f"bit-keras {name}: {command.summary}\n{values.get_help()}")
+        usage = " ".join(["bit-keras", name, *(f"[{arg}]" for arg in command.arguments)])
+        print(f"{usage} [--flag=value ...]: {command.summary}\n{values.get_help()}")
         return 0
     try:
-        _, *positional = values([f"bit-keras {name}", *rest])
-        if positional:
-            return _refuse(f"Unexpected {positional[0]!r}: flags are written --name=value.")
-        command.run(values)
+        _, *given = values([f"bit-keras {name}", *rest])
+        if len(given) > len(command.arguments):
+            unexpected = given[len(command.arguments)]
+            return _refuse(f"Unexpected {unexpected!r}: flags are written --name=value.")
+        command.run(values, *given)
     except flags.Error as error:
         return _refuse(f"{error} (bit-keras {name} --help lists the flags)")
     except _USER_ERRORS as error:

@@ -1,8 +1,11 @@
-"""From pixels to the network's input."""
+"""From pixels to the network's input, and from its output to names."""
 
 import keras
 import numpy as np
 from keras import ops
+
+# The two label sets of the release, by the number of classes: their files' names begin so.
+_LABELS = {1_000: "ilsvrc2012", 21_843: "imagenet21k"}
 
 
 def preprocess_input(images):
@@ -27,3 +30,80 @@ def preprocess_input(images):
     if not keras.utils.is_keras_tensor(images):
         images = ops.convert_to_tensor(images)
     return (ops.cast(images, "float32") - 127.5) / 127.5
+
+
+def decode_predictions(logits, top: int = 5) -> list[list[tuple[str, str, float]]]:
+    """Returns the most probable classes of each image, most probable first.
+
+    Probabilities are those of the loss that the upstream models were trained by: the softmax for
+    the 1 000 classes of ILSVRC-2012, the sigmoid of each class for ImageNet-21k, whose images
+    have several labels (arXiv 1912.11370, section 3.1).
+
+    Args:
+        logits: `[batch, 1000]` or `[batch, 21843]`, as a model without `classifier_activation`
+            gives them; a numpy array or a tensor.
+        top: how many classes of each image.
+
+    Returns:
+        For each image a list of (WordNet id, names, probability). The names come from the
+        release's label files, which are downloaded once.
+
+    Raises:
+        ValueError: logits of another shape, or `top` out of range.
+        DownloadError: the label files are not on this machine and cannot be fetched.
+    """
+    logits = np.asarray(ops.convert_to_numpy(logits), "float64")
+    if logits.ndim != 2 or logits.shape[1] not in _LABELS:
+        raise ValueError(
+            f"decode_predictions: logits of shape {logits.shape}; expected [batch, 1000] "
+            "(ILSVRC-2012) or [batch, 21843] (ImageNet-21k)."
+        )
+    classes = logits.shape[1]
+    if not 1 <= top <= classes:
+        raise ValueError(f"decode_predictions: top={top}; expected 1 to {classes}.")
+    probabilities = _softmax(logits) if classes == 1_000 else _sigmoid(logits)
+    ids, names = class_names(classes)
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :top]
+    return [
+        [(ids[k], names[k], float(row[k])) for k in chosen]
+        for row, chosen in zip(probabilities, best, strict=True)
+    ]
+
+
+def class_names(classes: int) -> tuple[list[str], list[str]]:
+    """Returns the WordNet ids and the names of the 1000 or 21843 upstream classes, in order.
+
+    Args:
+        classes: 1000 (ILSVRC-2012) or 21843 (ImageNet-21k).
+
+    Raises:
+        ValueError: for another number.
+        DownloadError: the label files are not on this machine and cannot be fetched.
+    """
+    if classes not in _LABELS:
+        raise ValueError(f"classes={classes}: expected 1000 or 21843, whose names are published.")
+    return tuple(
+        _label_lines(f"{_LABELS[classes]}_wordnet_{kind}.txt", classes)
+        for kind in ("ids", "lemmas")
+    )
+
+
+def _label_lines(file: str, classes: int) -> list[str]:
+    # Imported here: who needs no names needs no network library.
+    from bit_keras.checkpoints.download import local_file
+
+    def check(path) -> None:
+        count = len(path.read_text("utf-8").splitlines())
+        if count != classes:
+            raise ValueError(f"it has {count} lines; expected {classes}, one a class")
+
+    return local_file(file, check).read_text("utf-8").splitlines()
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(logits / 2))  # which, unlike 1 / (1 + exp(-x)), cannot overflow

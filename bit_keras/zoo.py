@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bit_keras.checkpoints.cache import cached_file
+from bit_keras.checkpoints.catalog import CHECKPOINTS, Checkpoint
 from bit_keras.checkpoints.error import CheckpointError
 from bit_keras.checkpoints.npz import Contents, load_npz, read_contents
 from bit_keras.nearest_name import nearest_name
@@ -72,6 +72,24 @@ def list_models() -> list[str]:
     return list(VARIANTS)
 
 
+def list_checkpoints(model: str) -> list[str]:
+    """Returns the names of a model's published checkpoints, as `pretrained=` takes them.
+
+    Args:
+        model: a name from `list_models()`; a model that was never released has none.
+
+    Raises:
+        ValueError: an unknown model.
+
+    Example:
+
+    >>> list_checkpoints("BiT-M-R50x1")[:3]
+    ['upstream', 'ilsvrc2012', 'distilled-224']
+    """
+    _variant(model)
+    return [name for owner, name in CHECKPOINTS if owner == model]
+
+
 def create(
     model: str,
     pretrained: bool | str | os.PathLike = False,
@@ -89,8 +107,9 @@ def create(
 
     Args:
         model: a name from `list_models()`, such as "BiT-M-R50x1".
-        pretrained: False for random weights; True for the upstream checkpoint; or the path of an
-            official npz file.
+        pretrained: False for random weights; True for the upstream checkpoint; a name from
+            `list_checkpoints(model)`, such as "ilsvrc2012", for another published one, which is
+            downloaded once; or the path of an official npz file.
         include_top: whether the model ends in the head (logits) or in features; then the
             checkpoint's head is ignored.
         classes: None for the upstream head or, with weights, the checkpoint's own. A number for a
@@ -110,7 +129,8 @@ def create(
 
     Raises:
         ValueError: an unknown model, or an argument out of its range.
-        FileNotFoundError: the checkpoint is not on this machine.
+        FileNotFoundError: there is no file at that path.
+        DownloadError: the checkpoint is not on this machine and cannot be fetched.
         CheckpointError: the checkpoint does not fit, or is damaged.
 
     Example:
@@ -123,7 +143,7 @@ def create(
     variant = _variant(model)
     if classes is not None:
         check_classes(classes)
-    checkpoint = _checkpoint(variant, pretrained)
+    checkpoint = _local_path(variant, pretrained)
     head = "match"
     if checkpoint is not None:
         _check_channels(input_shape if input_tensor is None else input_tensor.shape[1:])
@@ -157,19 +177,46 @@ def _variant(model: str) -> Variant:
     return VARIANTS[model]
 
 
-def _checkpoint(variant: Variant, pretrained) -> str | os.PathLike | None:
+def _local_path(variant: Variant, pretrained) -> str | os.PathLike | None:
     """The path of the weight file that `pretrained` means, or None."""
     if pretrained is False:
         return None
-    if pretrained is not True:
-        return pretrained
+    if pretrained is True:
+        return _download(_published(variant, "upstream"))
+    names = {name for _, name in CHECKPOINTS}
+    if pretrained in names:
+        return _download(_published(variant, pretrained))
+    if not os.path.exists(pretrained):
+        raise FileNotFoundError(
+            f"pretrained={str(pretrained)!r} is no file and no name of a checkpoint; the nearest "
+            f"name is {nearest_name(pretrained, sorted(names))!r}. All of {variant.name} are "
+            f"listed by bit_keras.list_checkpoints({variant.name!r})."
+        )
+    return pretrained
+
+
+def _published(variant: Variant, name: str) -> Checkpoint:
     if not variant.upstream.released:
         raise ValueError(
             f"There are no weights of {variant.name}: Google never released the models trained on "
             f"{variant.upstream.dataset}. Use {variant.name.replace('-L-', '-M-')}, or pass the "
             "path of an npz file as pretrained=."
         )
-    return cached_file(f"{variant.name}.npz")
+    if (variant.name, name) not in CHECKPOINTS:
+        owners = [owner for owner, other in CHECKPOINTS if other == name]
+        raise ValueError(
+            f"{variant.name} has no published checkpoint {name!r}; these have: "
+            f"{', '.join(owners)}. Its own are listed by "
+            f"bit_keras.list_checkpoints({variant.name!r})."
+        )
+    return CHECKPOINTS[variant.name, name]
+
+
+def _download(checkpoint: Checkpoint) -> os.PathLike:
+    # Imported here: who brings weights of their own needs no network library.
+    from bit_keras.checkpoints.download import local_checkpoint
+
+    return local_checkpoint(checkpoint)
 
 
 def _check_channels(input_shape) -> None:

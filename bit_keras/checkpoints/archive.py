@@ -89,6 +89,10 @@ class Archive:
         return self
 
     def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
         self._zip.close()
 
     def read(self, name: str) -> np.ndarray:

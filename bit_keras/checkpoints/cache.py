@@ -1,34 +1,123 @@
-"""Where published weight files lie on this machine."""
+"""The files of the cache directory, each with a record of what it was when it first came.
 
+    BiT-M-R50x1.npz           the file
+    BiT-M-R50x1.npz.json      its record: address, bytes and sha256, written before the file appears
+
+No digest of a published file is public, so the first download is trusted, and every later use of
+the file is held to it.
+"""
+
+import contextlib
+import hashlib
+import json
 import os
-from pathlib import Path
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
 
-# The official release (google-research/big_transfer, README).
-BASE_URL = "https://storage.googleapis.com/bit_models/"
+from bit_keras.atomic_file import written_whole
+
+_CHUNK_BYTES = 1 << 20
+
+# What the release consists of: weights and lists of labels.
+_SUFFIXES = (".npz", ".txt")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a file was when it first came.
+
+    Attributes:
+        address: where it came from.
+        size: bytes.
+        sha256: hexadecimal digest.
+    """
+
+    address: str
+    size: int
+    sha256: str
 
 
 def cache_directory() -> Path:
     """`$BIT_KERAS_HOME`, or `bit_keras` in the user's cache directory (`$XDG_CACHE_HOME`)."""
     home = os.environ.get("BIT_KERAS_HOME")
     if home:
-        return Path(home)
+        return Path(home).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bit_keras"
 
 
-def cached_file(name: str) -> Path:
-    """Returns the path of a published file, placed in the cache directory by hand.
+def cache_path(file: str) -> Path:
+    """Returns where a file of the release lies, or will lie, in the cache.
 
     Args:
-        name: below the base address, for instance "BiT-M-R50x1.npz".
+        file: its address below the base address.
 
     Raises:
-        FileNotFoundError: it is not there; the message says where to get and put it.
+        ValueError: the name leads out of the cache directory.
     """
-    path = cache_directory() / name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{name} is not on this machine, and bit_keras does not download it yet. Fetch "
-            f"{BASE_URL}{name} and put it at {path} (the directory is $BIT_KERAS_HOME), or pass "
-            "its path as pretrained=."
-        )
-    return path
+    parts = PurePosixPath(file).parts
+    if not parts or file.startswith("/") or ".." in parts or any(c in file for c in "\\:\0"):
+        raise ValueError(f"{file!r} is no name of a file below the cache directory.")
+    return cache_directory().joinpath(*parts)
+
+
+def read_record(path: Path) -> Record | None:
+    """Returns the record of a cached file; None if it has none, or one that cannot be read."""
+    try:
+        return Record(**json.loads(_record_path(path).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Writes the record of a cached file."""
+    with written_whole(_record_path(path)) as temporary:
+        temporary.write_text(json.dumps(asdict(record), indent=2) + "\n")
+
+
+def make_record(path: Path, address: str) -> Record:
+    """Returns the record of a file as it lies there; reads it once."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return Record(address, size, digest.hexdigest())
+
+
+def is_unchanged(path: Path, address: str) -> bool:
+    """Returns whether a cached file is what its record says; a file without one gets one.
+
+    A file that was placed by hand has none, and in a cache that cannot be written none is kept.
+    """
+    found, record = make_record(path, address), read_record(path)
+    if record is None:
+        with contextlib.suppress(OSError):
+            write_record(path, found)
+        return True
+    return (found.size, found.sha256) == (record.size, record.sha256)
+
+
+def verify() -> Iterator[tuple[Path, str]]:
+    """Yields each file of the cache with "unchanged", "changed" or "no record"; reads them all."""
+    for path in sorted(cache_directory().rglob("*")):
+        if path.suffix not in _SUFFIXES or path.name.startswith("."):
+            continue
+        record = read_record(path)
+        if record is None:
+            yield path, "no record"
+        else:
+            same = make_record(path, record.address) == record
+            yield path, "unchanged" if same else "changed"
+
+
+def set_aside(path: Path) -> Path:
+    """Moves a damaged file out of the way, to be looked at; returns where to."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    os.replace(path, aside)
+    return aside
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

@@ -1,0 +1,213 @@
+"""One HTTP transfer into a temporary file: gone on with where it can be, tried again where it may
+help."""
+
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from tqdm import tqdm
+
+from bit_keras.checkpoints.error import DownloadError
+
+# Seconds to connect, and between two pieces: a server that is silent for longer hangs.
+TIMEOUT = (10, 60)
+
+# Seconds before the second, third ... try.
+PAUSES = (1, 2, 4, 8)
+
+_MAX_REDIRECTS = 5
+_CHUNK_BYTES = 1 << 20
+_HOST = re.sub(r"\W", "_", socket.gethostname())
+
+# HTTP statuses that may pass: request timeout, too early, too many requests; and all from 500.
+_PASSING = (408, 425, 429)
+
+_ADVICE = {
+    401: "The server asks for a password; look at the address.",
+    403: "The server forbids it; look at the address, or at a proxy in between.",
+    404: "There is no such file on the server; look at the address ($BIT_KERAS_BASE_URL).",
+}
+
+
+class _MayPassError(Exception):
+    """What may go better the next time."""
+
+
+def fetch(address: str, path: Path, accept: Callable[[Path], None]) -> None:
+    """Fetches an address to a temporary file beside `path` and hands that over, complete.
+
+    No other process uses the temporary file. One that a process left when it died is gone on
+    with, if the server's ETag is still the same.
+
+    Args:
+        address: http or https.
+        path: beside which the temporary file lies; the directory exists.
+        accept: is given the temporary file; checks it and moves it where it belongs, or raises
+            a ValueError.
+
+    Raises:
+        DownloadError: the server refuses, or fails at every try; or the content is not accepted.
+        OSError: the temporary file cannot be written; it is removed.
+    """
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise DownloadError(f"{address} is no http or https address (see $BIT_KERAS_BASE_URL).")
+    partial = _adopt(path) or _new_partial(path)
+    _transfer_patiently(address, partial)
+    try:
+        accept(partial)
+    except ValueError as error:
+        raise DownloadError(
+            f"{address} did not give the file that was asked for: {error}"
+        ) from error
+    finally:
+        _remove(partial)
+
+
+def _transfer_patiently(address: str, partial: Path) -> None:
+    for pause in (*PAUSES, None):
+        try:
+            _transfer(address, partial)
+            return
+        except (_MayPassError, requests.RequestException) as error:
+            if pause is None:
+                raise DownloadError(
+                    f"{address} could not be fetched in {len(PAUSES) + 1} tries: {error}. What "
+                    "has come is kept; call again, and the rest is fetched."
+                ) from error
+            time.sleep(pause)
+        except DownloadError:
+            _remove(partial)
+            raise
+        except OSError as error:
+            _remove(partial)
+            reason = f"{error.strerror}, while fetching {address}; nothing was kept"
+            raise OSError(error.errno, reason, str(partial.parent)) from error
+
+
+def _transfer(address: str, partial: Path) -> None:
+    """One try: appends what is missing, or starts anew."""
+    have, etag = _progress(partial)
+    # Compressed on the way, a file could be neither measured nor gone on with.
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": etag}
+    with _open(address, headers) as response:
+        resumed = response.status_code == 206
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            _remove(partial)
+            raise _MayPassError("the server answered with another range than it was asked for")
+        have = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        _note_etag(partial, response.headers.get("ETag", ""))
+        with (
+            open(partial, "ab" if resumed else "wb") as file,
+            # disable=None: only on a terminal.
+            tqdm(
+                desc=address.rsplit("/", 1)[-1],
+                initial=have,
+                total=total,
+                unit="B",
+                unit_scale=True,
+                disable=None,
+            ) as bar,
+        ):
+            for chunk in response.iter_content(_CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())
+    size = partial.stat().st_size
+    if total is not None and size != total:
+        raise _MayPassError(f"{size} of {total} bytes came")
+
+
+def _open(address: str, headers: dict[str, str]) -> requests.Response:
+    """Returns the answer to a GET, redirects followed; its status is 200 or 206."""
+    for _ in range(_MAX_REDIRECTS + 1):
+        response = requests.get(
+            address, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False
+        )
+        if not response.is_redirect:
+            break
+        response.close()
+        target = urljoin(address, response.headers["Location"])
+        if address.startswith("https:") and not target.startswith("https:"):
+            raise DownloadError(f"{address} redirects to {target}, which is not encrypted: refused")
+        address = target
+    else:
+        raise DownloadError(f"{address} is still redirected after {_MAX_REDIRECTS} redirects.")
+    status = response.status_code
+    if status in (200, 206):
+        return response
+    response.close()
+    message = f"{address} answered {status} {response.reason}"
+    if status >= 500 or status in _PASSING:
+        raise _MayPassError(message)
+    raise DownloadError(f"{message}. {_ADVICE.get(status, 'Look at the address.')}")
+
+
+def _progress(partial: Path) -> tuple[int, str]:
+    """How many bytes there are to go on from, and of which ETag; 0 if that cannot be told."""
+    try:
+        etag = _etag_path(partial).read_text()
+        return partial.stat().st_size, etag
+    except FileNotFoundError:
+        return 0, ""
+
+
+def _note_etag(partial: Path, etag: str) -> None:
+    # A weak ETag does not promise the same bytes.
+    if etag and not etag.startswith("W/"):
+        _etag_path(partial).write_text(etag)
+    else:
+        _etag_path(partial).unlink(missing_ok=True)
+
+
+def _etag_path(partial: Path) -> Path:
+    return partial.with_suffix(".etag")
+
+
+def _new_partial(path: Path) -> Path:
+    token = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{token}.partial")
+
+
+def _adopt(path: Path) -> Path | None:
+    """Makes ours, by its name, a temporary file that a dead process of this machine left."""
+    owner = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_HOST)}-(\d+)-\w+\.partial")
+    for left in sorted(path.parent.glob(f".{path.name}.*.partial")):
+        match = owner.fullmatch(left.name)
+        if match and not _is_another_living_process(int(match[1])):
+            ours = _new_partial(path)
+            try:
+                os.replace(left, ours)
+                os.replace(_etag_path(left), _etag_path(ours))
+            except FileNotFoundError:  # another process was quicker, or it has no ETag
+                _remove(ours)
+            else:
+                return ours
+    return None
+
+
+def _is_another_living_process(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(partial: Path) -> None:
+    partial.unlink(missing_ok=True)
+    _etag_path(partial).unlink(missing_ok=True)
