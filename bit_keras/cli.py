@@ -147,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _raised_by_us(error):
             raise
         return _refuse(str(error))
+    except KeyboardInterrupt:
+        return 130  # what shells give for Ctrl-C
     return 0
 
 

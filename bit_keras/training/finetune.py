@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from bit_keras.evaluation.pictures import plot_learning_curve, plot_predictions
 from bit_keras.hyperrule import HyperRule
 from bit_keras.training import from_scratch, run_directory
 from bit_keras.training.learning_curve import LearningCurve
+from bit_keras.training.resume import Interruption, KeepState, restore_state
 
 _RANDOM = "random"  # the weights of a run from scratch
 
@@ -57,8 +59,11 @@ def finetune(
     """Fine-tunes a network on a task by the BiT-HyperRule and reports its test accuracy.
 
     SGD with momentum on softmax cross-entropy, all weights, no weight decay (arXiv 1912.11370,
-    section 3.3). The same arguments give the same numbers on the same machine. If the directory
-    holds the finished run of the same arguments, that is returned; of others, it is refused.
+    section 3.3). The same arguments give the same numbers on the same machine.
+
+    Ctrl-C and SIGTERM end it after the step, with its state saved. The same call on the same
+    directory then goes on, also after a kill, and ends with the numbers of a run that was left
+    alone; a finished run is returned as it is. A run of other arguments is refused.
 
     Args:
         model: a name from `list_models()`, or "R14x0.5" (a small network, from random weights);
@@ -131,6 +136,7 @@ def finetune(
         network.save(temporary)
     run_directory.write_json(directory / run_directory.HISTORY, history)
     run_directory.write_json(directory / run_directory.METRICS, metrics)
+    (directory / run_directory.STATE).unlink(missing_ok=True)
     tell(f"Test accuracy {accuracy:.2%} of all {total} test images. Written to {directory}.")
     return Result(network, history, metrics, directory)
 
@@ -181,16 +187,28 @@ def _announcement(configuration: dict, task: Task, rule: HyperRule) -> str:
 
 
 def _fit(network, task, rule, seed, directory, verbose) -> dict[str, list[float]]:
-    curve = LearningCurve(rule, directory / run_directory.EVENTS)
+    """Trains from the last saved state on, or from the start; returns the history."""
     network.compile(
         optimizer=keras.optimizers.SGD(rule.schedule(), momentum=rule.momentum),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    network.fit(
-        pipeline.train_batches(task, rule, seed),
-        shuffle=False,  # the pipeline shuffles
-        callbacks=[curve],
-        verbose=1 if verbose else 0,
-    )
+    curve = LearningCurve(rule, directory / run_directory.EVENTS)
+    state = directory / run_directory.STATE
+    restore_state(state, network, curve)
+    if curve.step and verbose:
+        print(f"Going on after step {curve.step}.")
+    if curve.step == rule.steps:
+        return curve.history
+    with Interruption() as interruption:
+        network.fit(
+            pipeline.train_batches(task, rule, seed, start_step=curve.step),
+            shuffle=False,  # the pipeline shuffles
+            callbacks=[curve, KeepState(state, curve, interruption)],
+            verbose=1 if verbose else 0,
+        )
+    if interruption.received is not None:
+        if verbose:
+            print(f"\nStopped after step {curve.step}: the same call goes on from there.")
+        signal.raise_signal(interruption.received)
     return curve.history

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from statistics import fmean
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,8 @@ from bit_keras.hyperrule import HyperRule
 
 # Points on the curve; more than a picture can show, few enough for a JSON file.
 _POINTS = 100
+
+_MEANS = ("loss", "accuracy")
 
 
 class LearningCurve(keras.callbacks.Callback):
@@ -22,41 +25,53 @@ class LearningCurve(keras.callbacks.Callback):
         events: directory of the TensorBoard events.
 
     Attributes:
-        history: lists of equal length: step (the number of steps done), loss (nats), accuracy
-            (0 to 1), learning_rate.
+        step: number of steps done.
+        history: lists of equal length: step, loss (nats), accuracy (0 to 1), learning_rate.
     """
 
     def __init__(self, rule: HyperRule, events: Path):
         super().__init__()
         self.rule = rule
-        self.interval = max(1, rule.steps // _POINTS)
+        self.step = 0
         self.history = {"step": [], "loss": [], "accuracy": [], "learning_rate": []}
-        self.writer = tf.summary.create_file_writer(str(events))
+        self._interval = max(1, rule.steps // _POINTS)
+        self._since_last = {name: [] for name in _MEANS}
+        self._writer = tf.summary.create_file_writer(str(events))
+
+    def state(self) -> dict:
+        """Returns all that `restore` needs to go on, as plain data."""
+        return {"step": self.step, "history": self.history, "since_last": self._since_last}
+
+    def restore(self, state: dict) -> None:
+        """Goes on from a state."""
+        self.step, self.history, self._since_last = (
+            state[name] for name in ("step", "history", "since_last")
+        )
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        if batch % self.interval == 0:
-            self.model.reset_metrics()
+        self.model.reset_metrics()  # so that `logs` are of this step alone
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
-        step = batch + 1
-        if step % self.interval and step != self.rule.steps:
-            return
+        rate = self.rule.learning_rate(self.step)
+        self.step += 1
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
-                f"The loss is {logs['loss']} after {step} steps: training diverged at a learning "
-                f"rate of {self.rule.learning_rate(batch):g}. Lower base_lr, or look for broken "
-                "weights or images."
+                f"The loss is {logs['loss']} at step {self.step}: training diverged at a learning "
+                f"rate of {rate:g}. Lower base_lr, or look for broken weights or images."
             )
-        point = {
-            "loss": float(logs["loss"]),
-            "accuracy": float(logs["accuracy"]),
-            "learning_rate": self.rule.learning_rate(batch),
-        }
-        with self.writer.as_default(step=step):
+        for name in _MEANS:
+            self._since_last[name].append(float(logs[name]))
+        if self.step % self._interval == 0 or self.step == self.rule.steps:
+            self._add_point(rate)
+
+    def _add_point(self, rate: float) -> None:
+        point = {name: fmean(self._since_last[name]) for name in _MEANS} | {"learning_rate": rate}
+        with self._writer.as_default(step=self.step):
             for name, value in point.items():
                 tf.summary.scalar(name, value)
-        for name, value in {"step": step, **point}.items():
+        for name, value in {"step": self.step, **point}.items():
             self.history[name].append(value)
+        self._since_last = {name: [] for name in _MEANS}
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        self.writer.close()
+        self._writer.close()

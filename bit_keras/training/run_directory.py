@@ -17,6 +17,7 @@ from bit_keras.atomic_file import written_whole
 
 CONFIG, METRICS = "config.json", "metrics.json"
 HISTORY, MODEL, EVENTS = "history.json", "model.keras", "tensorboard"
+STATE = "state.npz"
 CURVE, PREDICTIONS = "learning_curve.png", "predictions.png"
 
 _PACKAGES = ("bit_keras", "keras", "tensorflow", "numpy")
@@ -85,7 +86,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _run_files(path: Path) -> list[Path]:
-    names = (CONFIG, METRICS, HISTORY, MODEL, CURVE, PREDICTIONS, EVENTS)
+    names = (CONFIG, METRICS, HISTORY, MODEL, CURVE, PREDICTIONS, EVENTS, STATE)
     return [path / name for name in names if (path / name).exists()]
 
 

@@ -204,7 +204,7 @@ def test_what_cannot_be_done_leaves_nothing(arguments, error, message, tmp_path)
 def test_a_diverging_run_says_so_and_is_not_finished(tmp_path):
     model = randomize(bit_keras.ResNetV2(**TINY, classes=10))
     model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
-    with pytest.raises(FloatingPointError, match="loss is nan after 1 steps"):
+    with pytest.raises(FloatingPointError, match="loss is nan at step 1"):
         small(tmp_path, model=model)
     assert not (tmp_path / "metrics.json").exists()
 
