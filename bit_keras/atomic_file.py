@@ -1,7 +1,10 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +17,11 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     or a power cut, sees the old file or the new one and never half of either.
 
     Args:
-        path: the file to write; its directory exists. The temporary path has the same suffix.
+        path: the file to write; its directory exists. A link stays, and its target is written;
+            a file that was there keeps its permissions. The temporary path has the same suffix.
 
     Raises:
-        OSError: when the directory cannot be written.
+        OSError: when `path` is a directory, or its directory is not there or cannot be written.
 
     Example:
 
@@ -25,12 +29,21 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     ...     temporary.write_text("42")
     2
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    path = Path(os.path.realpath(Path(path).expanduser()))
+    if path.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, "A file cannot be written over a directory", str(path)
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such directory", str(path.parent))
+    # A name of its own for each thread of each process, and as short as a name can be.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -132,8 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for define, flag, default, text in command.flags:
         define(flag, default, text, flag_values=values)
     if {"--help", "-h"} & set(rest):
-        usage = " ".join(["bit-keras", name, *(f"[{arg}]" for arg in command.arguments)])
-        print(f"{usage} [--flag=value ...]: {command.summary}\n{values.get_help()}")
+        print(_usage(name, command))
         return 0
     try:
         _, *given = values([f"bit-keras {name}", *rest])
@@ -157,6 +157,21 @@ def _overview() -> str:
     return "\n".join(
         ["usage: bit-keras COMMAND [--flag=value ...]", "", *lines, "", "COMMAND --help: its flags"]
     )
+
+
+def _usage(name: str, command: Command) -> str:
+    arguments = "".join(f" [{argument}]" for argument in command.arguments)
+    lines = [f"usage: bit-keras {name}{arguments} [--flag=value ...]", "", command.summary, ""]
+    for _, flag, default, text in command.flags:
+        default = f" (default: {default})" if default not in (None, False) else ""
+        lines += textwrap.wrap(
+            f"--{flag:20}{text}{default}",
+            width=96,
+            initial_indent="  ",
+            subsequent_indent=" " * 24,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
 
 
 def _refuse(message: str) -> int:

@@ -43,13 +43,16 @@ class Model(keras.Model):
     * `train_on_batch` and `test_on_batch` share the batch out, where stock Keras gives the whole to
       every replica; `predict_on_batch` answers once, where stock Keras answers once per replica.
 
-    Create and compile it in `strategy.scope()`. Drop a last batch of fewer samples than there are
+    Create and compile it in `strategy.scope()`, and make one strategy for the whole process:
+    TensorFlow mixes up two over the same devices. Drop a last batch of fewer samples than there are
     replicas: on CPUs, TensorFlow fails to train a replica without samples. Only `self.optimizer`
     is looked after: further optimizers that a subclass steps by itself are stock Keras.
 
-    Refused with more than one replica, as TensorFlow cannot do it: `jit_compile=True`, and an
-    optimizer with `gradient_accumulation_steps` or `ema_overwrite_frequency`.
-    `ParameterServerStrategy` is always refused.
+    Refused with more than one replica, as it cannot be done or would be wrong: `jit_compile=True`,
+    an optimizer with `gradient_accumulation_steps` or `ema_overwrite_frequency`, and a loss with
+    `reduction="mean_with_sample_weight"`. `ParameterServerStrategy` is always refused. As in stock
+    Keras, the loss that is reported for each of several outputs is approximate for a batch that
+    cannot be shared evenly; their sum is exact.
 
     `Model(inputs, outputs)` is a functional graph. A subclass is one if it calls
     `super().__init__(inputs=..., outputs=...)`, and otherwise defines `call`, as with
@@ -161,6 +164,14 @@ def _refuse_unsupported(model: Model) -> None:
             f"under {where}. Keras updates the weights inside a tf.cond then, where replicas "
             "cannot meet. Leave it None and average the gradients of slices of the batch inside "
             "train_step, before one optimizer.apply; or train on one device."
+        )
+    if any(
+        _reduction(loss) == "mean_with_sample_weight" for loss in keras.tree.flatten(model.loss)
+    ):
+        raise ValueError(
+            f'A loss with reduction="mean_with_sample_weight" was asked for under {where}. Each '
+            "replica would divide by the sum of its own weights. Use the default reduction and "
+            "divide the weights by their mean."
         )
     if getattr(optimizer, "ema_overwrite_frequency", None):
         raise ValueError(
@@ -327,5 +338,8 @@ def _num_samples(data: Any) -> Any:
 
 
 def _sums_samples(model: Model) -> bool:
-    losses = keras.tree.flatten(model.loss)
-    return any(getattr(loss, "reduction", None) == "sum" for loss in losses)
+    return any(_reduction(loss) == "sum" for loss in keras.tree.flatten(model.loss))
+
+
+def _reduction(loss: Any) -> str | None:
+    return getattr(loss, "reduction", None)

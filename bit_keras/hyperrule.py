@@ -122,7 +122,7 @@ class HyperRule:
             raise ValueError(f"boundaries must be three rising steps, got {self.boundaries}.")
         ranges = {  # field: (does it fit, what was expected)
             "warmup_steps": (0 <= self.warmup_steps <= self.steps, "from 0 to steps"),
-            "base_lr": (self.base_lr > 0, "above 0"),
+            "base_lr": (0 < self.base_lr < math.inf, "above 0, and finite"),
             "momentum": (0 <= self.momentum < 1, "at least 0 and below 1"),
             "mixup_alpha": (self.mixup_alpha >= 0, "0 (no mixup) or above"),
         }

@@ -8,6 +8,8 @@ Both are drop-in replacements of the Keras layers that they extend. All statisti
 Source: Big Transfer (arXiv 1912.11370), section 3.2; its official code, `tf2_keras/models.py`.
 """
 
+from numbers import Real
+
 import keras
 from keras import activations, ops
 
@@ -63,13 +65,23 @@ class StandardizedConv2D(keras.layers.Conv2D):
 
     def __init__(self, filters: int, kernel_size, *args, epsilon: float = KERNEL_EPSILON, **kwargs):
         super().__init__(filters, kernel_size, *args, **kwargs)
+        if not isinstance(epsilon, Real) or epsilon < 0:
+            raise ValueError(f"StandardizedConv2D: epsilon={epsilon!r}; expected a number from 0.")
         self.epsilon = epsilon
 
     def add_weight(self, *args, name=None, **kwargs):
         # The statistics need the stored kernel, not one that was rounded to half precision first.
-        if name == "kernel":
+        if name in ("kernel", "lora_kernel_a", "lora_kernel_b"):
             kwargs["autocast"] = False
         return super().add_weight(*args, name=name, **kwargs)
+
+    @property
+    def kernel(self):
+        if not (self.built and self.lora_enabled):
+            return super().kernel
+        # Keras would round the sum to the compute dtype.
+        delta = ops.matmul(self.lora_kernel_a, self.lora_kernel_b)
+        return ops.add(self._kernel, (self.lora_alpha / self.lora_rank) * delta)
 
     def convolution_op(self, inputs, kernel):
         kernel = ops.cast(standardize_kernel(kernel, self.epsilon), self.compute_dtype)
@@ -117,7 +129,8 @@ class GroupNormalization(keras.layers.GroupNormalization):
 
     def build(self, input_shape):
         rank = len(input_shape)
-        if not -rank <= self.axis < rank or self.axis % rank == 0:
+        is_axis = isinstance(self.axis, int) and -rank <= self.axis < rank
+        if not is_axis or self.axis % rank == 0:
             raise ValueError(
                 f"GroupNormalization {self.name!r}: axis={self.axis} is not an axis of channels of "
                 f"an input of shape {tuple(input_shape)}. Expected 1 to {rank - 1}, or "

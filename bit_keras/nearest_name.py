@@ -5,11 +5,16 @@ from collections.abc import Iterable
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """Returns the known name most similar to `name`; of equally similar ones the first.
+    """Returns the known name most similar to `name`; in upper or lower case; of equally
+    similar ones the first.
 
     Example:
 
     >>> nearest_name("BiT-M-R50", ["BiT-S-R50x1", "BiT-M-R50x1", "BiT-M-R50x3"])
     'BiT-M-R50x1'
     """
-    return max(known, key=lambda other: difflib.SequenceMatcher(None, str(name), other).ratio())
+
+    def likeness(other: str) -> float:
+        return difflib.SequenceMatcher(None, str(name).casefold(), other.casefold()).ratio()
+
+    return max(known, key=likeness)

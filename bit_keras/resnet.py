@@ -86,6 +86,7 @@ class ResNetV2(Model):
         _check_channels_last()
         if include_top:
             check_classes(classes)
+            classes = int(classes)
         policy = keras.dtype_policies.get(dtype)
         kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         classifier_activation = keras.activations.get(classifier_activation)
@@ -93,8 +94,9 @@ class ResNetV2(Model):
         at_least_float32 = keras.backend.result_type(policy.compute_dtype, "float32")
         if input_tensor is None:
             check_input_shape(input_shape)
-            input_tensor = keras.Input(input_shape, dtype=at_least_float32, name="images")
-        check_input_shape(input_tensor.shape[1:])
+            shape = [None if size is None else int(size) for size in input_shape]
+            input_tensor = keras.Input(shape, dtype=at_least_float32, name="images")
+        source = _check_input_tensor(input_tensor)
 
         endpoints, boundaries = _Body(width, kernel_regularizer, policy).build(input_tensor, depths)
         features = layers.GlobalAveragePooling2D(dtype=at_least_float32, name="features")
@@ -110,7 +112,6 @@ class ResNetV2(Model):
             )
             endpoints["logits"] = head(endpoints["features"])
         last = "logits" if include_top else _ENDPOINT_OF_POOLING[pooling]
-        source = keras.utils.get_source_inputs(input_tensor)[0]
         super().__init__(inputs=source, outputs=endpoints[last], name=name)
         self.dtype_policy = policy
 
@@ -121,19 +122,21 @@ class ResNetV2(Model):
             f"P{i + 1}": f"block{i}_unit{depth:02d}_add" for i, depth in enumerate(depths, start=1)
         }
 
-        self.depths = tuple(depths)
-        self.width = width
+        # Plain numbers, for a configuration that JSON can hold.
+        self.depths = tuple(int(depth) for depth in depths)
+        self.width = int(width) if width == int(width) else float(width)
         self.classes = classes
         self.include_top = include_top
         self.pooling = pooling
         self.classifier_activation = classifier_activation
         self.kernel_regularizer = kernel_regularizer
-        self._stands_on_input = input_tensor is source
+        self._start = input_tensor
 
     def freeze(self, up_to: str | None) -> None:
         """Freezes the layers up to an endpoint and frees all that come after it.
 
-        Compile the model again afterwards, as after every change of `trainable`.
+        Layers before an `input_tensor` are left as they are. Compile the model again afterwards,
+        as after every change of `trainable`.
 
         Args:
             up_to: a key of `endpoints`, or None to free every layer.
@@ -148,21 +151,21 @@ class ResNetV2(Model):
         >>> [weight.name for weight in model.trainable_weights]
         ['kernel', 'bias']
         """
-        if up_to is not None and up_to not in self.endpoints:
+        if up_to is not None and (not isinstance(up_to, str) or up_to not in self.endpoints):
             raise ValueError(
                 f"freeze(up_to={up_to!r}): the model has no such endpoint. Expected None or one of "
                 f"{', '.join(self.endpoints)}."
             )
         frozen = []
         if up_to is not None:
-            frozen = keras.Function(self.inputs, self.endpoints[up_to]).operations
+            frozen = keras.Function(self._start, self.endpoints[up_to]).operations
         self.trainable = True
         # One by one: a model that is trainable already passes nothing on to its layers.
-        for layer in self.layers:
+        for layer in keras.Function(self._start, self.output).operations:
             layer.trainable = layer not in frozen
 
     def get_config(self) -> dict:
-        if not self._stands_on_input:
+        if self._start is not self.input:
             raise ValueError(
                 f"Model {self.name!r} was built on an input_tensor that other layers compute, "
                 "which its configuration does not hold. Save the graph around it instead: "
@@ -278,16 +281,37 @@ def check_classes(classes) -> None:
         )
 
 
+def _check_input_tensor(tensor):
+    """Returns the one `keras.Input` that a tensor of images is computed from."""
+    if not keras.utils.is_keras_tensor(tensor):
+        raise ValueError(
+            f"input_tensor is a {type(tensor).__name__}; expected a keras.Input of images, or a "
+            "symbolic tensor computed from one. To run the model on data, call it."
+        )
+    check_input_shape(tensor.shape[1:])
+    if not keras.backend.is_float_dtype(tensor.dtype):
+        raise ValueError(
+            f"input_tensor has dtype {tensor.dtype}; expected a float, in [-1, 1]. Put "
+            "bit_keras.preprocess_input(tensor) before the network."
+        )
+    sources = keras.utils.get_source_inputs(tensor)
+    if len(sources) != 1:
+        raise ValueError(
+            f"input_tensor is computed from {len(sources)} inputs; expected one. Build the network "
+            "without it and call it on the tensor, as a layer."
+        )
+    return sources[0]
+
+
 def check_input_shape(input_shape) -> None:
     """Raises a ValueError unless it is `(height or None, width or None, channels)`."""
-    shape = tuple(input_shape)
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else (input_shape,)
     if len(shape) != 3 or not all(size is None or _is_positive_integer(size) for size in shape):
         raise ValueError(
             f"input_shape={shape}: expected (height, width, channels), each an integer of at "
             "least 1; height and width may be None."
         )
-    channels_first = shape[0] in (1, 3, 4) and (shape[2] is None or shape[2] > 4)
-    if channels_first:
+    if shape[0] in (1, 3) and (shape[2] is None or shape[2] >= 32):
         raise ValueError(
             f"input_shape={shape} looks like channels_first, which BiT does not support. Expected "
             f"(height, width, channels): {(*shape[1:], shape[0])}."
@@ -308,7 +332,8 @@ def _check_channels_last() -> None:
 
 
 def _check_depths(depths) -> None:
-    if len(depths) != len(BLOCK_STRIDES) or not all(map(_is_positive_integer, depths)):
+    count = len(depths) if hasattr(depths, "__len__") else 0
+    if count != len(BLOCK_STRIDES) or not all(map(_is_positive_integer, depths)):
         raise ValueError(
             f"depths={depths!r}: expected the number of units in each of the four blocks, "
             "integers of at least 1, such as (3, 4, 6, 3)."
@@ -325,7 +350,7 @@ def _check_width(width) -> None:
 
 
 def _check_pooling(pooling) -> None:
-    if pooling not in _ENDPOINT_OF_POOLING:
+    if pooling not in list(_ENDPOINT_OF_POOLING):
         raise ValueError(
             f"pooling={pooling!r}: expected 'avg' (pooled features) or None (the feature map)."
         )

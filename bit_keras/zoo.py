@@ -143,10 +143,11 @@ def create(
     variant = _variant(model)
     if classes is not None:
         check_classes(classes)
+    if pretrained is not False:
+        _check_channels(input_shape if input_tensor is None else input_tensor.shape[1:])
     checkpoint = _local_path(variant, pretrained)
     head = "match"
     if checkpoint is not None:
-        _check_channels(input_shape if input_tensor is None else input_tensor.shape[1:])
         contents = read_contents(checkpoint)
         head, classes = _choose_head(contents, classes, include_top, checkpoint)
     network = ResNetV2(
@@ -186,13 +187,14 @@ def _local_path(variant: Variant, pretrained) -> str | os.PathLike | None:
     names = {name for _, name in CHECKPOINTS}
     if pretrained in names:
         return _download(_published(variant, pretrained))
-    if not os.path.exists(pretrained):
-        raise FileNotFoundError(
-            f"pretrained={str(pretrained)!r} is no file and no name of a checkpoint; the nearest "
-            f"name is {nearest_name(pretrained, sorted(names))!r}. All of {variant.name} are "
-            f"listed by bit_keras.list_checkpoints({variant.name!r})."
-        )
-    return pretrained
+    # What looks like a file is taken for one: reading it says if it is not there.
+    if str(pretrained).endswith(".npz") or os.path.exists(str(pretrained)):
+        return pretrained
+    raise FileNotFoundError(
+        f"pretrained={str(pretrained)!r} is no file and no name of a checkpoint; the nearest name "
+        f"is {nearest_name(pretrained, sorted(names))!r}. All of {variant.name} are listed by "
+        f"bit_keras.list_checkpoints({variant.name!r})."
+    )
 
 
 def _published(variant: Variant, name: str) -> Checkpoint:
@@ -243,7 +245,11 @@ def _constructor(variant: Variant) -> Callable[..., ResNetV2]:
     """A function of the variant's own name, with `create`'s signature and description."""
 
     def constructor(*args, **kwargs):
-        return create(variant.name, *args, **kwargs)
+        try:
+            bound = constructor.__signature__.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{function_name}() {error}") from None
+        return create(variant.name, *bound.args, **bound.kwargs)
 
     arch, upstream = variant.architecture, variant.upstream
     signature = inspect.signature(create)

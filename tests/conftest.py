@@ -1,17 +1,55 @@
-"""What every test needs: two logical CPU devices, and the same random numbers each time."""
+"""What the tests share: two logical CPU devices, random numbers, a cache and its server."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # tensorflow's banner, not its errors
+os.environ["BIT_KERAS_OFFLINE"] = "1"  # but for the tests that bring a server of their own
 
 import keras
 import pytest
 import tensorflow as tf
+from checkpoints.server import Server
+
+from bit_keras.checkpoints import transfer
 
 # A MirroredStrategy needs more than one device; it must be said before tensorflow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--rounds",
+        choices=["few", "full"],
+        default="few",
+        help="how often to try what goes wrong rarely: full is for a quiet hour",
+    )
+
+
+@pytest.fixture
+def rounds(request):
+    """`rounds(few=3, full=20)` is one of the two, as --rounds says."""
+    return lambda few, full: {"few": few, "full": full}[request.config.getoption("rounds")]
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The directory of an empty cache."""
+    monkeypatch.setenv("BIT_KERAS_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("BIT_KERAS_OFFLINE", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server(cache, monkeypatch):
+    """A local server that the files come from, in three tries without pauses."""
+    server = Server()
+    monkeypatch.setenv("BIT_KERAS_BASE_URL", server.address)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(transfer, "PAUSES", (0, 0))
+    yield server
+    server.close()
 
 
 @pytest.fixture(autouse=True)

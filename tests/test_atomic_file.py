@@ -1,5 +1,7 @@
 """Files that appear whole or not at all."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from bit_keras.atomic_file import written_whole
@@ -29,3 +31,36 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_threads_may_write_the_same_file(tmp_path):
+    path = tmp_path / "file.txt"
+
+    def write(text):
+        with written_whole(path) as temporary:
+            temporary.write_text(text)
+
+    texts = [str(i) * 100_000 for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, texts))
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_links_and_permissions_stay(tmp_path):
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    with written_whole(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_place_that_cannot_be_is_named(tmp_path):
+    for path, error in ((tmp_path, IsADirectoryError), (tmp_path / "no" / "x", FileNotFoundError)):
+        with pytest.raises(error) as raised, written_whole(path):
+            pytest.fail("nothing is to be written")
+        assert raised.value.filename == str(path if error is IsADirectoryError else path.parent)

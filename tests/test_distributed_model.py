@@ -220,6 +220,13 @@ def test_what_replicas_cannot_do_is_refused(mirrored, arguments, message, method
         getattr(model, method)(*data, verbose=0)
 
 
+def test_a_mean_over_weights_is_refused(mirrored):
+    with mirrored.scope():
+        model = program.compiled(program.network(Model), "mean_with_sample_weight")
+    with pytest.raises(ValueError, match="divide the weights by their mean"):
+        model.fit(*program.samples(8), verbose=0)
+
+
 def test_parameter_servers_are_refused():
     strategy = mock.Mock(spec=tf.distribute.ParameterServerStrategy)
     with (

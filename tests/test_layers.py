@@ -143,7 +143,7 @@ def test_group_normalization_along_any_axis(groups, axis):
     assert relative_error(numpy(layer(x)), np.moveaxis(expected, -1, axis)) < 1e-5
 
 
-@pytest.mark.parametrize("axis", [0, -4, 4])
+@pytest.mark.parametrize("axis", [0, -4, 4, [-1]])
 def test_group_normalization_refuses_an_axis_without_channels(axis):
     with pytest.raises(ValueError, match=r"Expected 1 to 3, or -3 to -1"):
         GroupNormalization(axis=axis)(np.ones((32, 4, 4, 32), "float32"))
@@ -250,3 +250,20 @@ def test_only_the_defaults_of_big_transfer_differ_from_keras():
     assert {key for key in theirs if key != "name" and ours[key] != theirs[key]} == {"epsilon"}
     ours, theirs = StandardizedConv2D(8, 3).get_config(), keras.layers.Conv2D(8, 3).get_config()
     assert {key for key in theirs if key != "name" and ours[key] != theirs[key]} == set()
+
+
+def test_lora_keeps_the_float32_statistics_under_half_precision():
+    kernel = RNG.normal(100, 1, (3, 3, 8, 4)).astype("float32")
+    layer = StandardizedConv2D(4, 3, use_bias=False, dtype="mixed_bfloat16")
+    x = RNG.normal(size=(1, 6, 6, 8)).astype("float32")
+    layer.build(x.shape)
+    layer.kernel.assign(kernel)
+    before = numpy(layer(x))
+    layer.enable_lora(2)
+    np.testing.assert_array_equal(numpy(layer(x)), before)
+
+
+@pytest.mark.parametrize("epsilon", [-1, None, "small"])
+def test_an_epsilon_that_is_none(epsilon):
+    with pytest.raises(ValueError, match="expected a number from 0"):
+        StandardizedConv2D(4, 3, epsilon=epsilon)

@@ -1,5 +1,7 @@
 """The network: against the float64 reference, and as a Keras model among others."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -229,11 +231,14 @@ def test_other_channels(channels):
         ({"classes": 2.5}, "classes=2.5"),
         ({"classes": True}, "classes=True"),
         ({"depths": (1, 1, 1)}, "depths="),
+        ({"depths": 50}, "depths=50"),
         ({"depths": (1, 0, 1, 1)}, "depths="),
         ({"width": 0.25}, "multiple of the 32 groups"),
         ({"width": -1}, "width=-1"),
         ({"width": "1"}, "width='1'"),
         ({"pooling": "max"}, "pooling='max'"),
+        ({"pooling": ["avg"]}, "pooling="),
+        ({"input_shape": None}, "expected \\(height, width, channels\\)"),
         ({"input_shape": (3, 224, 224)}, "looks like channels_first"),
         ({"input_shape": (224, 224)}, "expected \\(height, width, channels\\)"),
         ({"input_shape": (224, 224, None)}, "number of channels must be given"),
@@ -252,3 +257,40 @@ def test_channels_first_is_refused():
             tiny()
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (lambda: np.zeros((1, 32, 32, 3)), "input_tensor is a ndarray"),
+        (lambda: "images", "input_tensor is a str"),
+        (lambda: keras.Input((32, 32, 3), dtype="uint8"), "has dtype uint8"),
+        (lambda: keras.Input((32, 32)), "expected \\(height, width, channels\\)"),
+        (lambda: keras.Input((8, 8, 3)) + keras.Input((8, 8, 3)), "computed from 2 inputs"),
+    ],
+)
+def test_an_input_tensor_that_cannot_be(tensor, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(input_tensor=tensor())
+
+
+def test_freeze_leaves_the_layers_before_the_network_alone():
+    before = keras.layers.Conv2D(3, 1)
+    model = tiny(input_tensor=before(keras.Input((32, 32, 3))))
+    model.freeze("root")
+    assert before.trainable
+    before.trainable = False
+    model.freeze(None)
+    assert not before.trainable
+    assert model.get_layer("root_block_standardized_conv2d").trainable
+
+
+def test_numpy_numbers_are_numbers(tmp_path):
+    model = bit_keras.ResNetV2(
+        depths=np.array([1, 1, 1, 1]),
+        width=np.float32(0.5),
+        classes=np.int64(4),
+        input_shape=(np.int64(32), None, 3),
+    )
+    assert json.loads(json.dumps(model.get_config())) == model.get_config()
+    assert saved_and_loaded(model, tmp_path).output_shape == (None, 4)

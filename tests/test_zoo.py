@@ -1,6 +1,7 @@
 """The models by name: sizes, signatures, heads, and wrong names."""
 
 import inspect
+import json
 import pydoc
 import subprocess
 import sys
@@ -33,16 +34,37 @@ def test_the_table():
     }
 
 
+@pytest.fixture(scope="module")
+def graphs():
+    """What the graph of each variant tells. Their weights have shapes and no values; Keras would
+    give them values one day, some 25 GB of them, if their process lived on."""
+    code = (
+        "import bit_keras, json, keras\n"
+        "facts = {}\n"
+        "with keras.StatelessScope(initialize_variables=False):\n"
+        "    for name in bit_keras.list_models():\n"
+        "        model = bit_keras.create(name)\n"
+        "        facts[name] = [model.name, model.output_shape[-1], model.count_params()]\n"
+        "print(json.dumps(facts))"
+    )
+    return json.loads(output_of(code))
+
+
 @pytest.mark.parametrize("family", CLASSES)
 @pytest.mark.parametrize("arch", PARAMETERS)
-def test_parameter_counts(family, arch):
-    # The graph alone: shapes are known, no weight is given a value.
-    with keras.StatelessScope(initialize_variables=False):
-        model = bit_keras.create(f"BiT-{family}-{arch}")
+def test_parameter_counts(graphs, family, arch):
+    name = f"BiT-{family}-{arch}"
     body, features = PARAMETERS[arch]
-    assert model.count_params() == body + (features + 1) * CLASSES[family]
-    assert model.output_shape == (None, CLASSES[family])
-    assert model.name == f"bit_{family}_{arch}".lower()
+    parameters = body + (features + 1) * CLASSES[family]
+    assert graphs[name] == [name.lower().replace("-", "_"), CLASSES[family], parameters]
+
+
+def output_of(code):
+    """What a process of its own prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
+    )
+    return result.stdout
 
 
 def peak_gigabytes(expression):
@@ -52,10 +74,7 @@ def peak_gigabytes(expression):
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9\n"
         f"before = peak(); model = {expression}; print(peak() - before)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
-    )
-    return float(result.stdout)
+    return float(output_of(code))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +132,8 @@ def test_pretrained_from_a_path(checkpoint):
 def test_upstream_weights_are_found_in_the_cache(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("BIT_KERAS_HOME", str(tmp_path))
     where = tmp_path / "BiT-M-R50x1.npz"
-    with pytest.raises(FileNotFoundError, match=rf"bit_models/BiT-M-R50x1\.npz.*{where}"):
+    monkeypatch.setenv("BIT_KERAS_OFFLINE", "1")
+    with pytest.raises(bit_keras.DownloadError, match=rf"bit_models/BiT-M-R50x1\.npz.*{where}"):
         bit_keras.BiT_M_R50x1(pretrained=True)
     where.symlink_to(checkpoint)
     assert bit_keras.BiT_M_R50x1(pretrained=True).output_shape == (None, 7)
@@ -132,11 +152,13 @@ def test_refusals(checkpoint, tmp_path):
         bit_keras.BiT_M_R50x1(pretrained=checkpoint, input_shape=(64, 64, 2))
     with pytest.raises(ValueError, match="they take 3 channels"):
         bit_keras.BiT_M_R50x1(pretrained=checkpoint, input_tensor=keras.Input((64, 64, 1)))
+    with pytest.raises(FileNotFoundError, match=r"nearest name is 'ilsvrc2012'"):
+        bit_keras.BiT_M_R50x1(pretrained="ilsvrc")
     with pytest.raises(FileNotFoundError, match=r"none\.npz"):
         bit_keras.BiT_M_R50x1(pretrained=tmp_path / "none.npz")
     with pytest.raises(bit_keras.CheckpointError, match=r"The file has depths \(3, 4, 6, 3\)"):
         bit_keras.BiT_M_R101x1(pretrained=checkpoint)
-    with pytest.raises(TypeError, match="clases"):
+    with pytest.raises(TypeError, match=r"BiT_M_R50x1\(\) got an unexpected.*clases"):
         bit_keras.BiT_M_R50x1(clases=3)
 
 

@@ -7,6 +7,7 @@ exactly what they ask for, so that a hostile archive is refused before memory is
 import math
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -30,18 +31,21 @@ _READ_ERRORS = (
     zlib.error,
     struct.error,
     EOFError,
+    OSError,  # zipfile seeks where a damaged directory sends it
     NotImplementedError,
     RuntimeError,
     ValueError,
     SyntaxError,
     TypeError,
     OverflowError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+    UserWarning,  # numpy's, on a header of Python 2, where warnings are errors
 )
 
-_READ_HEADER = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+# What numpy writes. LZMA would take the memory that a file asks for.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Archive:
             raise CheckpointError(f"{self.path} is not a file; expected an npz weight file.")
         try:
             self._zip = zipfile.ZipFile(self.path)
+        except PermissionError:
+            raise
         except _READ_ERRORS as error:
             raise CheckpointError(
                 f"{self.path} is not an npz archive, or is truncated ({error}). "
@@ -102,16 +108,16 @@ class Archive:
             CheckpointError: the member is damaged.
         """
         member = self.members[name]
-        flat = np.empty(math.prod(member.shape), member.dtype)
         try:
+            flat = np.empty(math.prod(member.shape), member.dtype)
             self._read_into(memoryview(flat.view("uint8")), member)
+            if member.fortran_order:
+                return flat.reshape(member.shape[::-1]).T
+            return flat.reshape(member.shape)
         except _READ_ERRORS as error:
             raise self._refusal(name, f"is damaged ({error}). Fetch or save the file again") from (
                 error
             )
-        if member.fortran_order:
-            return flat.reshape(member.shape[::-1]).T
-        return flat.reshape(member.shape)
 
     def _read_into(self, target: memoryview, member: Member) -> None:
         with self._zip.open(f"{member.name}.npy") as file:
@@ -138,16 +144,23 @@ class Archive:
         return members
 
     def _read_header(self, name: str, info: zipfile.ZipInfo) -> Member:
+        if info.compress_type not in _COMPRESSIONS:
+            raise self._refusal(
+                name, f"is compressed by method {info.compress_type}; expected 0 or 8 (deflate)"
+            )
         try:
             with self._zip.open(info) as file:
                 version = np.lib.format.read_magic(file)
-                if version not in _READ_HEADER:
-                    raise ValueError(f"npy format {version}")
-                shape, fortran_order, dtype = _READ_HEADER[version](file, _MAX_HEADER_BYTES)
+                # Of the later ones a header may have 4 GB, and is read before it is looked at.
+                if version != (1, 0):
+                    raise ValueError(f"npy format {version}; expected (1, 0)")
+                shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(
+                    file, _MAX_HEADER_BYTES
+                )
                 data_offset = file.tell()
         except _READ_ERRORS as error:
             raise self._refusal(name, f"has no readable header ({error})") from error
-        if dtype.hasobject or min(shape, default=0) < 0:
+        if dtype.kind not in "biufc" or min(shape, default=0) < 0:
             raise self._refusal(name, f"is {dtype} of shape {shape}; expected plain numbers")
         expected = data_offset + math.prod(shape) * dtype.itemsize
         if info.file_size != expected:

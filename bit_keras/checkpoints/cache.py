@@ -7,7 +7,6 @@ No digest of a published file is public, so the first download is trusted, and e
 the file is held to it.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +18,9 @@ from pathlib import Path, PurePosixPath
 from bit_keras.atomic_file import written_whole
 
 _CHUNK_BYTES = 1 << 20
+
+# Stands for a record that cannot be read: no file is what it says.
+_UNREADABLE = {"address": "", "size": -1, "sha256": ""}
 
 # What the release consists of: weights and lists of labels.
 _SUFFIXES = (".npz", ".txt")
@@ -63,11 +65,13 @@ def cache_path(file: str) -> Path:
 
 
 def read_record(path: Path) -> Record | None:
-    """Returns the record of a cached file; None if it has none, or one that cannot be read."""
+    """Returns the record of a cached file, or None; one that cannot be read fits no file."""
     try:
         return Record(**json.loads(_record_path(path).read_text()))
-    except (OSError, ValueError, TypeError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError, TypeError):
+        return Record(**_UNREADABLE)
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -86,17 +90,9 @@ def make_record(path: Path, address: str) -> Record:
     return Record(address, size, digest.hexdigest())
 
 
-def is_unchanged(path: Path, address: str) -> bool:
-    """Returns whether a cached file is what its record says; a file without one gets one.
-
-    A file that was placed by hand has none, and in a cache that cannot be written none is kept.
-    """
-    found, record = make_record(path, address), read_record(path)
-    if record is None:
-        with contextlib.suppress(OSError):
-            write_record(path, found)
-        return True
-    return (found.size, found.sha256) == (record.size, record.sha256)
+def is_unchanged(path: Path, record: Record) -> bool:
+    """Returns whether a cached file is what its record says; reads it once."""
+    return make_record(path, record.address) == record
 
 
 def verify() -> Iterator[tuple[Path, str]]:
@@ -108,8 +104,7 @@ def verify() -> Iterator[tuple[Path, str]]:
         if record is None:
             yield path, "no record"
         else:
-            same = make_record(path, record.address) == record
-            yield path, "unchanged" if same else "changed"
+            yield path, "unchanged" if is_unchanged(path, record) else "changed"
 
 
 def set_aside(path: Path) -> Path:

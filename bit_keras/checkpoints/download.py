@@ -1,7 +1,8 @@
 """From the name of a published file to a verified file on this machine.
 
     in the cache, as it first came    used; no connection is opened
-    in the cache, but changed         set aside, then as if it were not there
+    in the cache, but changed         as if it were not there, and set aside
+    placed there by hand              checked and recorded, then as if it had been fetched
     not in the cache                  fetched by one of the processes that ask, checked, recorded,
                                       and moved into place in one step
 
@@ -10,6 +11,7 @@
 """
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,8 +37,8 @@ def address_of(file: str) -> str:
 def local_checkpoint(checkpoint: Checkpoint) -> Path:
     """Returns the local path of a published weight file, fetched if need be.
 
-    Its size (where one is published) and the headers of its arrays are verified when it comes,
-    and its digest is recorded; it is held to that digest ever after.
+    Its size (where one is published), the headers of its arrays and the archive's own checksums
+    are verified when it comes, and its digest is recorded; it is held to that digest ever after.
 
     Args:
         checkpoint: an entry of the catalogue.
@@ -50,7 +52,7 @@ def local_checkpoint(checkpoint: Checkpoint) -> Path:
         size = path.stat().st_size
         if checkpoint.size_is_published and size != checkpoint.size:
             raise ValueError(f"it has {size} bytes; {checkpoint.size} are published")
-        Archive(path).close()
+        _check_archive(path, size)
 
     return local_file(checkpoint.file, check, checkpoint.sha256, checkpoint.size)
 
@@ -75,66 +77,100 @@ def local_file(
     """
     path, address = cache.cache_path(file), address_of(file)
 
-    def accept(partial: Path) -> None:
-        check(partial)
-        record = cache.make_record(partial, address)
-        first = cache.read_record(path)
-        expected = sha256 or (first and first.sha256)
-        if expected and record.sha256 != expected:
+    def examine(candidate: Path) -> cache.Record:
+        check(candidate)
+        record, first = cache.make_record(candidate, address), cache.read_record(path)
+        if sha256 not in (None, record.sha256):
+            raise ValueError(f"its sha256 is {record.sha256}; the catalogue says {sha256}")
+        if first and first.sha256 not in ("", record.sha256):
             raise ValueError(
-                f"its sha256 is {record.sha256}, and it was {expected} before. If the release has "
-                f"really changed, remove {path}.json and call again."
+                f"its sha256 is {record.sha256}, and it was {first.sha256} before. If the release "
+                f"has really changed, remove {path}.json and call again."
             )
+        return record
+
+    def accept(partial: Path) -> None:
         # The record first: a file without one would be trusted as it is.
-        cache.write_record(path, record)
+        cache.write_record(path, examine(partial))
         os.replace(partial, path)
 
-    if _is_usable(path, address):
+    if _is_usable(path, examine):
         return path
     if os.environ.get("BIT_KERAS_OFFLINE") == "1":
         raise DownloadError(_offline_message(address, path, size))
-    _check_writable(path.parent)
+    _check_writable(path)
     with _lock(path):
         # Another process may have fetched it meanwhile.
-        if not _is_usable(path, address):
+        if not _is_usable(path, examine):
+            # Only here: outside of the lock it could be the one that another has just fetched.
+            _set_aside(path)
             transfer.fetch(address, path, accept)
     return path
 
 
-def _is_usable(path: Path, address: str) -> bool:
-    """Whether the file is there, as it first came; a changed one is set aside."""
+def _check_archive(path: Path, size: int) -> None:
+    """Refuses a file that is no whole archive of plain arrays: reads and checksums them all."""
+    with Archive(path) as archive:
+        members = archive.members.values()
+        claimed = sum(math.prod(member.shape) * member.dtype.itemsize for member in members)
+        # The release's archives are not compressed; without this, a small one could fill memory.
+        if claimed > size:
+            raise ValueError(f"its arrays take {claimed} bytes, and it has {size}")
+        for name in archive.members:
+            archive.read(name)
+
+
+def _is_usable(path: Path, examine: Callable[[Path], cache.Record]) -> bool:
+    """Whether the file is there, as it first came.
+
+    One without a record was placed by hand: it is examined as if it came now, and gets a record,
+    but for a cache that cannot be written.
+    """
     try:
-        if cache.is_unchanged(path, address):
-            return True
-        aside = cache.set_aside(path)
-    except FileNotFoundError:
+        record = cache.read_record(path)
+        if record is not None:
+            return cache.is_unchanged(path, record)
+        record = examine(path)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError as error:
+    except ValueError as error:
         raise DownloadError(
-            f"{path} is not the file that was downloaded, and it cannot be replaced "
-            f"({error.strerror}). Set $BIT_KERAS_HOME to a directory that can be written."
+            f"{path} was not downloaded and is not the file that belongs there. Remove it, or put "
+            f"the right one there: {error}"
         ) from error
-    logging.warning("%s had changed since its download; it is now %s.", path, aside)
-    return False
+    with contextlib.suppress(OSError):
+        cache.write_record(path, record)
+    return True
+
+
+def _set_aside(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        aside = cache.set_aside(path)
+        logging.warning("%s had changed since its download; it is now %s.", path, aside)
+
+
+def _missing(path: Path) -> str:
+    where = "has changed since its download" if path.exists() else "is not on this machine"
+    return f"{path.name} {where}"
 
 
 def _offline_message(address: str, path: Path, size: int | None) -> str:
     bytes_ = f" ({size:,} bytes)" if size else ""
     return (
-        f"{path.name} is not on this machine, and BIT_KERAS_OFFLINE=1 forbids to fetch it. Where "
-        f"there is a network fetch {address}{bytes_}, and put it at {path}."
+        f"{_missing(path)}, and BIT_KERAS_OFFLINE=1 forbids to fetch it. Where there is a network "
+        f"fetch {address}{bytes_}, and put it at {path}."
     )
 
 
-def _check_writable(directory: Path) -> None:
+def _check_writable(path: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise DownloadError(
-            f"The cache {directory} cannot be written ({error.strerror}). Set $BIT_KERAS_HOME to "
-            "a directory that can be."
+            f"{_missing(path)}, and the cache {path.parent} cannot be written ({error.strerror}). "
+            "Set $BIT_KERAS_HOME to a directory that can be."
         ) from error
 
 

@@ -25,7 +25,7 @@ from bit_keras.checkpoints.error import CheckpointError
 
 _LAYER = re.compile(
     r"(root_block)_(standardized_conv2d)"
-    r"|(block\d)_(unit\d\d)_([abc])_(?:(proj)_)?(standardized_conv2d|group_norm)"
+    r"|(block\d)_(unit\d\d+)_([abc])_(?:(proj)_)?(standardized_conv2d|group_norm)"
     r"|(group_norm)"
     r"|(head)_(conv2d)"
 )
@@ -115,6 +115,12 @@ def _variables(model) -> dict[str, keras.Variable]:
     variables = {}
     for layer in model.layers:
         match = _LAYER.fullmatch(layer.name)
+        if match and getattr(layer, "lora_enabled", False):
+            raise ValueError(
+                f"Layer {layer.name!r} has LoRA weights, which the official format does not. Save "
+                "the model with model.save_weights, which merges them, and load that into one "
+                "without LoRA."
+            )
         if match and layer.weights:
             key = "/".join(("resnet", *filter(None, match.groups())))
             variables |= {f"{key}/{variable.name}": variable for variable in layer.weights}
@@ -167,14 +173,10 @@ def _check_headers(archive: Archive, names: dict[str, str], shapes: dict[str, tu
     """Refuses a file whose keys, shapes or dtypes are not those of the model."""
     missing, extra = sorted(shapes.keys() - names.keys()), sorted(names.keys() - shapes.keys())
     if missing or extra:
-        found = _contents(
-            {key: archive.members[name].shape for key, name in names.items()}, archive.path
-        )
-        wanted = _contents(shapes, "the model")
+        in_file = {key: archive.members[name].shape for key, name in _names(archive).items()}
         raise CheckpointError(
             f"{archive.path} does not fit the model. {_listed('Missing', missing)}"
-            f"{_listed('Not in the model', extra)}"
-            f"The file has {found}; the model has {wanted}."
+            f"{_listed('Not in the model', extra)}The file has {_contents(in_file, archive.path)}."
         )
     for key, shape in shapes.items():
         member = archive.members[names[key]]

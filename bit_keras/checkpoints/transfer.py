@@ -22,7 +22,10 @@ TIMEOUT = (10, 60)
 PAUSES = (1, 2, 4, 8)
 
 _MAX_REDIRECTS = 5
-_CHUNK_BYTES = 1 << 20
+
+# Small: what has come of a piece when the connection breaks is lost.
+_CHUNK_BYTES = 1 << 16
+
 _HOST = re.sub(r"\W", "_", socket.gethostname())
 
 # HTTP statuses that may pass: request timeout, too early, too many requests; and all from 500.
@@ -55,8 +58,6 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None]) -> None:
         DownloadError: the server refuses, or fails at every try; or the content is not accepted.
         OSError: the temporary file cannot be written; it is removed.
     """
-    if urlsplit(address).scheme not in ("http", "https"):
-        raise DownloadError(f"{address} is no http or https address (see $BIT_KERAS_BASE_URL).")
     partial = _adopt(path) or _new_partial(path)
     _transfer_patiently(address, partial)
     try:
@@ -67,6 +68,8 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None]) -> None:
         ) from error
     finally:
         _remove(partial)
+    for left in _left_by_the_dead(path):
+        left.unlink(missing_ok=True)
 
 
 def _transfer_patiently(address: str, partial: Path) -> None:
@@ -98,26 +101,26 @@ def _transfer(address: str, partial: Path) -> None:
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": etag}
     with _open(address, headers) as response:
-        resumed = response.status_code == 206
-        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        resumed, total = response.status_code != 200, _total(response)
+        if resumed and not _goes_on(response, have, etag):
             _remove(partial)
-            raise _MayPassError("the server answered with another range than it was asked for")
-        have = have if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        _note_etag(partial, response.headers.get("ETag", ""))
+            raise _MayPassError(f"{response.status_code} {response.reason} for bytes {have}-")
+        if response.status_code == 416:  # all of it is here
+            return
         with (
             open(partial, "ab" if resumed else "wb") as file,
             # disable=None: only on a terminal.
             tqdm(
                 desc=address.rsplit("/", 1)[-1],
-                initial=have,
+                initial=have if resumed else 0,
                 total=total,
                 unit="B",
                 unit_scale=True,
                 disable=None,
             ) as bar,
         ):
+            # Now that nothing is left of what it does not belong to.
+            _note_etag(partial, response.headers.get("ETag", ""))
             for chunk in response.iter_content(_CHUNK_BYTES):
                 file.write(chunk)
                 bar.update(len(chunk))
@@ -129,8 +132,10 @@ def _transfer(address: str, partial: Path) -> None:
 
 
 def _open(address: str, headers: dict[str, str]) -> requests.Response:
-    """Returns the answer to a GET, redirects followed; its status is 200 or 206."""
+    """Returns the answer to a GET, redirects followed; its status is 200, 206 or 416."""
     for _ in range(_MAX_REDIRECTS + 1):
+        if urlsplit(address).scheme not in ("http", "https"):
+            raise DownloadError(f"{address} is no http or https address (see $BIT_KERAS_BASE_URL).")
         response = requests.get(
             address, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False
         )
@@ -138,13 +143,13 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
             break
         response.close()
         target = urljoin(address, response.headers["Location"])
-        if address.startswith("https:") and not target.startswith("https:"):
+        if urlsplit(address).scheme == "https" and urlsplit(target).scheme != "https":
             raise DownloadError(f"{address} redirects to {target}, which is not encrypted: refused")
         address = target
     else:
         raise DownloadError(f"{address} is still redirected after {_MAX_REDIRECTS} redirects.")
     status = response.status_code
-    if status in (200, 206):
+    if status in (200, 206, 416):
         return response
     response.close()
     message = f"{address} answered {status} {response.reason}"
@@ -153,11 +158,28 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
     raise DownloadError(f"{message}. {_ADVICE.get(status, 'Look at the address.')}")
 
 
+def _total(response: requests.Response) -> int | None:
+    """Bytes of the whole file, as the answer says; None if it does not."""
+    if response.status_code == 200:
+        total = response.headers.get("Content-Length", "")
+    else:
+        total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(total) if total.isdecimal() else None
+
+
+def _goes_on(response: requests.Response, have: int, etag: str) -> bool:
+    """Whether an answer to the question for bytes `have`- is what is missing, or that none is."""
+    content = response.headers.get("Content-Range", "")
+    if response.status_code == 416:
+        return content == f"bytes */{have}"
+    return content.startswith(f"bytes {have}-") and response.headers.get("ETag") == etag
+
+
 def _progress(partial: Path) -> tuple[int, str]:
     """How many bytes there are to go on from, and of which ETag; 0 if that cannot be told."""
     try:
         etag = _etag_path(partial).read_text()
-        return partial.stat().st_size, etag
+        return (partial.stat().st_size, etag) if etag else (0, "")
     except FileNotFoundError:
         return 0, ""
 
@@ -181,10 +203,8 @@ def _new_partial(path: Path) -> Path:
 
 def _adopt(path: Path) -> Path | None:
     """Makes ours, by its name, a temporary file that a dead process of this machine left."""
-    owner = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_HOST)}-(\d+)-\w+\.partial")
-    for left in sorted(path.parent.glob(f".{path.name}.*.partial")):
-        match = owner.fullmatch(left.name)
-        if match and not _is_another_living_process(int(match[1])):
+    for left in _left_by_the_dead(path):
+        if left.suffix == ".partial":
             ours = _new_partial(path)
             try:
                 os.replace(left, ours)
@@ -194,6 +214,17 @@ def _adopt(path: Path) -> Path | None:
             else:
                 return ours
     return None
+
+
+def _left_by_the_dead(path: Path) -> list[Path]:
+    """The temporary files beside `path` whose processes, of this machine, are no more."""
+    owner = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_HOST)}-(\d+)-\w+\.(partial|etag)")
+    matches = (owner.fullmatch(left.name) for left in path.parent.iterdir())
+    return [
+        path.with_name(match[0])
+        for match in matches
+        if match and not _is_another_living_process(int(match[1]))
+    ]
 
 
 def _is_another_living_process(pid: int) -> bool:

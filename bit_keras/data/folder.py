@@ -116,7 +116,7 @@ def _find_images(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.suffix.lower() in _SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and not path.is_dir()
     )
 
 
@@ -169,7 +169,7 @@ def _decode_all(found: list[_Classes], skip_corrupt: bool) -> dict[Path, tuple[i
             listed.append(f"and {len(problems) - _MAX_LISTED} more")
         raise ValueError(
             f"{len(problems)} of {len(images)} images cannot be decoded: mend or remove them, or "
-            "leave them out with skip_corrupt=True.\n  " + "\n  ".join(listed)
+            "leave them out with skip_corrupt=True (--skip_corrupt).\n  " + "\n  ".join(listed)
         )
     for image, problem in problems.items():
         logging.warning("Left out %s, which cannot be decoded: %s", image, problem)
@@ -223,7 +223,7 @@ def _hold_out(root: Path, classes: _Classes) -> tuple[_Classes, _Classes]:
 
 
 def _typical_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """Returns the one size of all images, or the square of their median area.
+    """Returns the one size of all images, or a square of their median area.
 
     Rounded down, so that an area below 96 * 96 stays below it: the BiT-HyperRule looks at that.
     """

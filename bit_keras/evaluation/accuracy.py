@@ -7,6 +7,7 @@ import numpy as np
 
 from bit_keras.data import pipeline
 from bit_keras.data.tasks import Task
+from bit_keras.data.tasks import task as task_of_name
 from bit_keras.hyperrule import HyperRule
 
 # Test images a step: no statistics hang on it, it has only to fit the memory.
@@ -52,12 +53,12 @@ def predict(model: keras.Model, task: Task, rule: HyperRule) -> Predictions:
     return Predictions(logits, pipeline.read_labels(task.test))
 
 
-def evaluate(model: keras.Model, task: Task, rule: HyperRule | None = None) -> dict:
+def evaluate(model: keras.Model, task: str | Task, rule: HyperRule | None = None) -> dict:
     """Returns a model's accuracy and loss on a task's whole test split.
 
     Args:
         model: a classifier of the task's classes that gives logits.
-        task: from `bit_keras.task`.
+        task: a task, or a name for `bit_keras.task`.
         rule: the rule that it was trained by, of which only the test resolution counts; None is
             the BiT-HyperRule of the task.
 
@@ -67,16 +68,31 @@ def evaluate(model: keras.Model, task: Task, rule: HyperRule | None = None) -> d
     Raises:
         ValueError: the model does not give one logit for each class.
     """
-    check_classifier(model, task)
+    if isinstance(task, str):
+        task = task_of_name(task)
     if rule is None:
         rule = HyperRule.for_task(task.num_examples, task.image_size)
+    check_classifier(model, task, rule)
     return predict(model, task, rule).metrics()
 
 
-def check_classifier(model: keras.Model, task: Task) -> None:
-    """Raises a ValueError unless the model gives one logit for each class of the task."""
-    if model.output_shape != (None, task.num_classes):
+def check_classifier(model: keras.Model, task: Task, rule: HyperRule) -> None:
+    """Raises a ValueError unless the model takes the rule's images and gives the task's logits."""
+    needed = f"task {task.name!r} needs"
+    if len(model.output_shape) != 2 or model.output_shape[-1] != task.num_classes:
         raise ValueError(
-            f"Model {model.name!r} gives {model.output_shape}; task {task.name!r} needs logits of "
-            f"shape (None, {task.num_classes}). Build it with classes={task.num_classes}."
+            f"Model {model.name!r} gives {model.output_shape}; {needed} logits of shape "
+            f"(None, {task.num_classes}). Build it with classes={task.num_classes}."
+        )
+    height, width, channels = model.input_shape[1:]
+    if channels != 3 or not {height, width} <= {None, rule.crop}:
+        raise ValueError(
+            f"Model {model.name!r} takes images {model.input_shape[1:]}; {needed} it to take "
+            f"({rule.crop}, {rule.crop}, 3). Build it with input_shape=(None, None, 3)."
+        )
+    activation = getattr(model.layers[-1], "activation", None)
+    if activation in (keras.activations.softmax, keras.activations.sigmoid):
+        raise ValueError(
+            f"Model {model.name!r} ends in a {activation.__name__}; {needed} logits. Build it with "
+            "classifier_activation=None."
         )

@@ -1,6 +1,7 @@
 """Fine-tuning: a network, a task and a rule; no hyper-parameter to choose."""
 
 import dataclasses
+import hashlib
 import os
 import signal
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from bit_keras import zoo
 from bit_keras.atomic_file import written_whole
@@ -89,21 +91,24 @@ def finetune(
         OSError: no weights on this machine, or an `output_dir` that cannot be written.
         CheckpointError: the weights do not fit, or are damaged.
     """
+    _check_seed(seed)
     if isinstance(task, str):
         task = task_of_name(task)
     if examples_per_class is not None:
         task = pipeline.few_shot(task, examples_per_class, seed)
-    origin = _origin(model, pretrained)
+    origin = _origin(model, pretrained, recipe)
     name = model if isinstance(model, str) else model.name
     hyperrule = HyperRule.for_task(task.num_examples, task.image_size, name, recipe)
     rule = rule or (from_scratch.RECIPE if origin == _RANDOM else hyperrule)
     rule = rule.scaled(**(budget or {}))
     keras.utils.set_random_seed(seed)
     network = _network(model, pretrained, task)
+    check_classifier(network, task, rule)
     configuration = {
         "command": "finetune",
         "model": name,
         "weights": origin,
+        "initial_state_sha256": _digest(network),
         "task": task.name,
         "num_examples": task.num_examples,
         "examples_per_class": examples_per_class,
@@ -128,13 +133,14 @@ def finetune(
         "configuration": configuration,
         "versions": run_directory.versions(),
     }
+    # The weights first: no fault of a picture may cost them.
+    with written_whole(directory / run_directory.MODEL) as temporary:
+        network.save(temporary)
+    run_directory.write_json(directory / run_directory.HISTORY, history)
     accuracy, total = metrics["test_accuracy"], metrics["num_test_examples"]
     curve = directory / run_directory.CURVE
     plot_learning_curve(history, accuracy, f"{name} on {task.name}", curve)
     plot_predictions(predictions, task, rule, directory / run_directory.PREDICTIONS)
-    with written_whole(directory / run_directory.MODEL) as temporary:
-        network.save(temporary)
-    run_directory.write_json(directory / run_directory.HISTORY, history)
     run_directory.write_json(directory / run_directory.METRICS, metrics)
     (directory / run_directory.STATE).unlink(missing_ok=True)
     tell(f"Test accuracy {accuracy:.2%} of all {total} test images. Written to {directory}.")
@@ -145,18 +151,42 @@ def _say_nothing(_: str) -> None:
     """What a run that is not verbose prints."""
 
 
-def _origin(model, pretrained) -> str:
+def _origin(model, pretrained, recipe: str) -> str:
     """Where the weights come from, for the record."""
     if not isinstance(model, str):
         return "given"
-    if model == from_scratch.SMALL or pretrained is False:
-        return _RANDOM
-    return "upstream" if pretrained is True else str(pretrained)
+    if model == from_scratch.SMALL and not isinstance(pretrained, bool):
+        raise ValueError(
+            f"{model} has no weights to load, but {str(pretrained)!r} was given. Name the network "
+            "that they belong to as model (--model), such as BiT-M-R50x1."
+        )
+    if model != from_scratch.SMALL and pretrained is not False:
+        return "upstream" if pretrained is True else str(pretrained)
+    if recipe != "paper":
+        raise ValueError(
+            f"recipe={recipe!r} is one of the BiT-HyperRule, which fine-tunes pretrained weights; "
+            "this run starts from random ones. Leave it out, or give weights."
+        )
+    return _RANDOM
+
+
+def _digest(network: keras.Model) -> str:
+    """Tells whether another call starts from the same weights, frozen in the same places."""
+    digest = hashlib.sha256()
+    for variable in network.variables:
+        array = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+        digest.update(f"{variable.name} {variable.trainable} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).view("uint8").data)
+    return digest.hexdigest()
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed}; expected an integer from 0 to {2**32 - 1}.")
 
 
 def _network(model, pretrained, task: Task) -> keras.Model:
     if not isinstance(model, str):
-        check_classifier(model, task)
         return model
     if model == from_scratch.SMALL:
         return from_scratch.build_small(task.num_classes)
@@ -164,6 +194,11 @@ def _network(model, pretrained, task: Task) -> keras.Model:
 
 
 def _reopened(directory: Path, metrics: dict) -> Result:
+    if not (directory / run_directory.MODEL).exists():
+        raise ValueError(
+            f"{directory} says that its run is finished, but {run_directory.MODEL} is gone. Start "
+            "anew with overwrite."
+        )
     network = keras.models.load_model(directory / run_directory.MODEL)
     history = run_directory.read_json(directory / run_directory.HISTORY)
     return Result(network, history, metrics, directory)

@@ -45,6 +45,9 @@ def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict
     _check_configuration(path, configuration)
     if (path / METRICS).exists():
         return read_json(path / METRICS)
+    if not (path / STATE).exists():
+        # It starts over: events of the first attempt would be drawn over the new ones.
+        shutil.rmtree(path / EVENTS, ignore_errors=True)
     write_json(path / CONFIG, configuration)
     return None
 
@@ -55,8 +58,19 @@ def plain(content: dict) -> dict:
 
 
 def read_json(path: Path) -> dict:
-    """Returns the content of a JSON file."""
-    return json.loads(path.read_text())
+    """Returns the content of a JSON file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+        if isinstance(content, dict):
+            return content
+        problem = "it holds no object"
+    except (ValueError, IsADirectoryError) as error:
+        problem = str(error)
+    raise ValueError(f"{path} is damaged ({problem}). Choose another output_dir, or overwrite.")
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -1,10 +1,13 @@
 """The pictures of a run, as far as a program can see them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import bit_keras
+from bit_keras.data import pipeline
 from bit_keras.evaluation.accuracy import Predictions
 from bit_keras.evaluation.pictures import plot_learning_curve, plot_predictions
 
@@ -20,12 +23,31 @@ def colours(path, colour):
 @pytest.mark.parametrize("right", [True, False])
 def test_wrong_predictions_are_red(right, tmp_path):
     task = bit_keras.task("digits")
+    names = tuple(f"class \\mathrm{{x}} $x^$ \u65e5 {k} of a very long name" for k in range(10))
+    task = dataclasses.replace(task, class_names=names)
     labels = (task.test.labels + (not right)) % 10
     predictions = Predictions(np.eye(10, dtype="float32")[labels], task.test.labels)
     plot_predictions(predictions, task, RULE, tmp_path / "picture.png")
     green, red = (colours(tmp_path / "picture.png", c) for c in ((26, 127, 55), (207, 34, 46)))
     assert (green > 100) is right
     assert (red > 100) is not right
+
+
+def test_some_of_the_mistakes_are_shown(tmp_path):
+    task = bit_keras.task("digits")
+    logits = np.eye(10, dtype="float32")[task.test.labels]
+    logits[123] = np.roll(logits[123], 1)
+    plot_predictions(Predictions(logits, task.test.labels), task, RULE, tmp_path / "picture.png")
+    assert colours(tmp_path / "picture.png", (207, 34, 46)) > 20
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_few_test_images(count, tmp_path):
+    task = bit_keras.task("digits")
+    few = dataclasses.replace(task, test=pipeline.subset(task.test, np.arange(count)))
+    logits = np.zeros((count, 10), "float32")
+    plot_predictions(Predictions(logits, few.test.labels), few, RULE, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000
 
 
 @pytest.mark.filterwarnings("error")

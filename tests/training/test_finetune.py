@@ -172,8 +172,24 @@ def test_a_network_of_your_own(tmp_path):
     result = small(tmp_path, model=model)
     assert result.model is model
     assert_equal(weights(model)[:-2], before[:-2])
-    with pytest.raises(ValueError, match=r"gives \(None, 3\).*Build it with classes=10"):
-        small(tmp_path / "x", model=tiny(classes=3))
+    # Another network of that name is another run.
+    with pytest.raises(ValueError, match="initial_state_sha256 is"):
+        small(tmp_path, model=randomize(tiny(), seed=1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": 3}, r"gives \(None, 3\).*Build it with classes=10"),
+        ({"input_shape": (None, None, 1)}, "takes images"),
+        ({"input_shape": (48, 48, 3)}, r"needs it to take \(32, 32, 3\)"),
+        ({"classifier_activation": "softmax"}, "ends in a softmax"),
+    ],
+)
+def test_a_network_that_does_not_fit(arguments, message, tmp_path):
+    budget = {**FAST, "resize": 36, "crop": 32}
+    with pytest.raises(ValueError, match=message):
+        small(tmp_path / "x", model=tiny(**arguments), budget=budget)
     assert not (tmp_path / "x").exists()
 
 
@@ -188,7 +204,10 @@ def test_few_shots(tmp_path):
     [
         ({"model": "BiT-M-R50"}, ValueError, "the nearest name is"),
         ({"task": "digit"}, ValueError, "Did you mean 'digits'"),
-        ({"recipe": "papr"}, ValueError, "Did you mean 'paper'"),
+        ({"model": "BiT-M-R50x1", "recipe": "papr"}, ValueError, "Did you mean 'paper'"),
+        ({"recipe": "official"}, ValueError, "starts from random ones"),
+        ({"pretrained": "weights.npz"}, ValueError, "R14x0.5 has no weights to load"),
+        ({"seed": -1}, ValueError, "seed=-1; expected"),
         ({"model": "BiT-M-R50x1", "pretrained": "none.npz"}, FileNotFoundError, "none.npz"),
         ({"model": "BiT-L-R50x1"}, ValueError, "never released"),
         ({"examples_per_class": 1000}, ValueError, "training examples"),

@@ -57,3 +57,24 @@ def test_a_path_that_cannot_be_written(where, tmp_path):
 
 def test_versions():
     assert set(versions()) == {"python", "bit_keras", "keras", "tensorflow", "numpy"}
+
+
+@pytest.mark.parametrize("name", ["config.json", METRICS])
+@pytest.mark.parametrize("content", ["", "{", "[1]"])
+def test_a_damaged_record_is_named(name, content, tmp_path):
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{name} is damaged"):
+        claim(tmp_path, CONFIGURATION, overwrite=False)
+    assert claim(tmp_path, CONFIGURATION, overwrite=True) is None
+
+
+def test_events_of_a_run_that_starts_over_are_removed(tmp_path):
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "state.npz").write_text("x")
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+    assert (tmp_path / "tensorboard").exists()
+    (tmp_path / "state.npz").unlink()
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+    assert not (tmp_path / "tensorboard").exists()
