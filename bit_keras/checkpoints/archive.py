@@ -38,7 +38,6 @@ _READ_ERRORS = (
     SyntaxError,
     TypeError,
     OverflowError,
-    MemoryError,
     RecursionError,
     tokenize.TokenError,
     UserWarning,  # numpy's, on a header of Python 2, where warnings are errors
