@@ -18,6 +18,15 @@ _PACKAGE = str(Path(__file__).parent)
 # What a wrong name, a bad file or a full disk raises; anything else is a fault of the program.
 _USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
 
+_TASK_OPTIONS = (
+    "skip_corrupt",
+    "data_dir",
+    "manual_dir",
+    "train_split",
+    "test_split",
+    "image_key",
+    "label_key",
+)
 _BUDGET = ("steps", "batch_size", "base_lr", "resize", "crop")
 
 
@@ -40,7 +49,7 @@ def _finetune(values: flags.FlagValues) -> None:
     from bit_keras.training.from_scratch import SMALL
 
     model = values.model or SMALL
-    options = {"skip_corrupt": True} if values.skip_corrupt else {}
+    options = {name: values[name].value for name in _TASK_OPTIONS if values[name].value}
     finetune(
         model,
         task(values.task, **options),
@@ -77,8 +86,8 @@ COMMANDS = {
              "a small network that starts from random weights"),
             (_TEXT, "weights", None, "path of an official npz file, or 'none' for random weights; "
              "without it the model's upstream weights"),
-            (_TEXT, "task", "digits", "'digits', or 'folder:PATH' with one subfolder of images "
-             "a class"),
+            (_TEXT, "task", "digits", "'digits'; 'folder:PATH' with one subfolder of images a "
+             "class; imagenet2012, cifar10, cifar100, pets, flowers; 'vtab/NAME'; 'tfds:DATASET'"),
             (_TEXT, "output_dir", None, "where the run is kept; without it runs/MODEL-TASK"),
             (_TEXT, "recipe", "paper", "the BiT-HyperRule of the 'paper' or of the 'official' "
              "code"),
@@ -92,6 +101,12 @@ COMMANDS = {
             (_WHOLE, "crop", None, "another side, in pixels, of the crop"),
             (flags.DEFINE_bool, "skip_corrupt", False, "leave out images of a folder that cannot "
              "be decoded, with a warning for each"),
+            (_TEXT, "data_dir", None, "where TFDS keeps its datasets"),
+            (_TEXT, "manual_dir", None, "where files lie that TFDS cannot fetch by itself"),
+            (_TEXT, "train_split", None, "another training split of a tfds: task"),
+            (_TEXT, "test_split", None, "another test split of a tfds: task"),
+            (_TEXT, "image_key", None, "the feature of a tfds: task that is the image"),
+            (_TEXT, "label_key", None, "the feature of a tfds: task that is the label"),
             (flags.DEFINE_bool, "overwrite", False, "start anew in a directory that holds a run"),
         ),
         _finetune,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ class Task:
     Attributes:
         name: the name under which `task` finds it.
         class_names: a name for each label.
-        image_size: height and width in pixels; where images differ, twice the square root of
+        image_size: height and width in pixels; where images differ, both are the square root of
             the median area, which is what the BiT-HyperRule looks at.
         train: the examples to train on.
         test: the examples to report on.
@@ -97,9 +98,22 @@ class _Entry:
         return name.startswith(self.prefix) if self.prefix[-1] in ":/" else name == self.prefix
 
 
+def _whole(name: str, module: str) -> _Entry:
+    return _Entry(name, name, module)
+
+
 _TASKS = (
-    _Entry("digits", "digits", "bit_keras.data.digits"),
+    _whole("digits", "bit_keras.data.digits"),
     _Entry("folder:", "folder:PATH", "bit_keras.data.folder"),
+    _whole("imagenet2012", "bit_keras.data.standard"),
+    _whole("cifar10", "bit_keras.data.standard"),
+    _whole("cifar100", "bit_keras.data.standard"),
+    _whole("oxford_iiit_pet", "bit_keras.data.standard"),
+    _whole("pets", "bit_keras.data.standard"),
+    _whole("oxford_flowers102", "bit_keras.data.standard"),
+    _whole("flowers", "bit_keras.data.standard"),
+    _Entry("vtab/", "vtab/TASK", "bit_keras.data.vtab"),
+    _Entry("tfds:", "tfds:DATASET", "bit_keras.data.tfds_tasks"),
 )
 
 
@@ -107,12 +121,16 @@ def task(name: str, **options: Any) -> Task:
     """Returns the downstream task of a name.
 
     Args:
-        name: "digits" (scikit-learn's 8x8 digits) or "folder:PATH" (a folder of images, one
-            subfolder a class).
-        **options: what this kind of task takes; see `bit_keras.data.folder.load`.
+        name: "digits" (scikit-learn's 8x8 digits), "folder:PATH" (a folder of images, one
+            subfolder a class), one of the paper ("imagenet2012", "cifar10", "cifar100", "pets",
+            "flowers"), "vtab/TASK" (one of the 19 of VTAB-1k, such as "vtab/clevr-count"), or
+            "tfds:DATASET" (any other of TensorFlow Datasets).
+        **options: what this kind of task takes: see `load` in `bit_keras.data.folder`,
+            `.standard`, `.vtab` and `.tfds_tasks`.
 
     Raises:
         ValueError: an unknown name, or a task that cannot be made; the message says why.
+        OSError: data that is not on this machine and cannot be fetched.
 
     >>> digits = task("digits")
     >>> digits.num_classes, digits.num_examples, digits.num_test_examples, digits.image_size
@@ -123,6 +141,13 @@ def task(name: str, **options: Any) -> Task:
         raise ValueError(_unknown(name))
     # Imported by name: a loader imports this module, and needs what not every task needs.
     loader = importlib.import_module(entry.module)
+    _, _, *known = inspect.signature(loader.load).parameters
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"The task {name!r} takes no option {option!r}; it takes "
+                f"{', '.join(known) or 'none'}."
+            )
     return loader.load(name, name.removeprefix(entry.prefix), **options)
 
 
