@@ -39,7 +39,7 @@ class Command:
 
     summary: str
     flags: tuple[tuple, ...]
-    run: Callable[..., None]
+    run: Callable[..., int | None]
     arguments: tuple[str, ...] = ()
 
 
@@ -64,15 +64,16 @@ def _finetune(values: flags.FlagValues) -> None:
     )
 
 
-def _models(values: flags.FlagValues, name: str | None = None) -> None:
+def _models(values: flags.FlagValues, name: str | None = None) -> int:
     from bit_keras import tables
 
     if values.verify:
-        tables.print_cache()
-    elif name is None:
+        return 1 if tables.print_cache() else 0
+    if name is None:
         tables.print_models()
     else:
         tables.print_model(name)
+    return 0
 
 
 _WHOLE = flags.DEFINE_integer
@@ -128,7 +129,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns 0, or 2 if what was asked for cannot be done.
+    """Runs a command; returns its exit status: 2 if what was asked for cannot be done.
 
     Args:
         arguments: command and flags; None takes those of the process.
@@ -155,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(given) > len(command.arguments):
             unexpected = given[len(command.arguments)]
             return _refuse(f"Unexpected {unexpected!r}: flags are written --name=value.")
-        command.run(values, *given)
+        return command.run(values, *given) or 0
     except flags.Error as error:
         return _refuse(f"{error} (bit-keras {name} --help lists the flags)")
     except _USER_ERRORS as error:
@@ -164,7 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error))
     except KeyboardInterrupt:
         return 130  # what shells give for Ctrl-C
-    return 0
 
 
 def _overview() -> str:

@@ -59,13 +59,16 @@ def print_model(name: str) -> None:
     Console().print("~: computed from the format; the other sizes are published.")
 
 
-def print_cache() -> None:
-    """Reads every file of the cache and prints whether it is as it first came."""
+def print_cache() -> bool:
+    """Reads every file of the cache, prints whether it is as it first came; True if one is not."""
+    changed = False
     table = Table("file", "since its first download")
     for path, state in cache.verify():
         table.add_row(str(path), state)
+        changed |= state == "changed"
     _print(table)
-    Console().print(f"{table.row_count} files in {cache.cache_directory()}")
+    Console().print(f"{table.row_count} in {cache.cache_directory()}")
+    return changed
 
 
 def _accuracy(checkpoint: Checkpoint) -> str:

@@ -1,5 +1,6 @@
 """The models of Big Transfer by name: BiT-{S,M,L}-{R50x1,R101x1,R50x3,R101x3,R152x2,R152x4}."""
 
+import contextlib
 import inspect
 import os
 from collections.abc import Callable
@@ -145,11 +146,13 @@ def create(
         check_classes(classes)
     if pretrained is not False:
         _check_channels(input_shape if input_tensor is None else input_tensor.shape[1:])
-    checkpoint = _local_path(variant, pretrained)
+    checkpoint, published = _local_path(variant, pretrained)
+    trust = _Discarding(checkpoint) if published else contextlib.nullcontext()
     head = "match"
     if checkpoint is not None:
-        contents = read_contents(checkpoint)
-        head, classes = _choose_head(contents, classes, include_top, checkpoint)
+        with trust:
+            contents = read_contents(checkpoint)
+            head, classes = _choose_head(contents, classes, include_top, checkpoint)
     network = ResNetV2(
         depths=variant.architecture.depths,
         width=variant.architecture.width,
@@ -164,7 +167,8 @@ def create(
         name=name or variant.name.lower().replace("-", "_"),
     )
     if checkpoint is not None:
-        load_npz(network, checkpoint, head=head)
+        with trust:
+            load_npz(network, checkpoint, head=head)
     return network
 
 
@@ -178,18 +182,17 @@ def _variant(model: str) -> Variant:
     return VARIANTS[model]
 
 
-def _local_path(variant: Variant, pretrained) -> str | os.PathLike | None:
-    """The path of the weight file that `pretrained` means, or None."""
+def _local_path(variant: Variant, pretrained) -> tuple[str | os.PathLike | None, bool]:
+    """The path of the weight file that `pretrained` means, or None, and whether it is published."""
     if pretrained is False:
-        return None
-    if pretrained is True:
-        return _download(_published(variant, "upstream"))
+        return None, False
     names = {name for _, name in CHECKPOINTS}
-    if pretrained in names:
-        return _download(_published(variant, pretrained))
+    if pretrained is True or pretrained in names:
+        checkpoint = _published(variant, "upstream" if pretrained is True else pretrained)
+        return _download(checkpoint), True
     # What looks like a file is taken for one: reading it says if it is not there.
     if str(pretrained).endswith(".npz") or os.path.exists(str(pretrained)):
-        return pretrained
+        return pretrained, False
     raise FileNotFoundError(
         f"pretrained={str(pretrained)!r} is no file and no name of a checkpoint; the nearest name "
         f"is {nearest_name(pretrained, sorted(names))!r}. All of {variant.name} are listed by "
@@ -219,6 +222,22 @@ def _download(checkpoint: Checkpoint) -> os.PathLike:
     from bit_keras.checkpoints.download import local_checkpoint
 
     return local_checkpoint(checkpoint)
+
+
+@dataclass
+class _Discarding(contextlib.AbstractContextManager):
+    """Sets a downloaded file aside that turns out not to be what its name says."""
+
+    path: os.PathLike
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, CheckpointError):
+            from bit_keras.checkpoints.download import discard
+
+            raise CheckpointError(
+                f"{error} It was downloaded under a published name; it now is "
+                f"{discard(self.path)}, and the next call fetches it anew."
+            ) from error
 
 
 def _check_channels(input_shape) -> None:

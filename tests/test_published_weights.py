@@ -26,6 +26,7 @@ BUILDINGS = {
 
 @pytest.mark.network
 def test_a_published_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.delenv("BIT_KERAS_OFFLINE")
     monkeypatch.delenv("BIT_KERAS_BASE_URL", raising=False)
     monkeypatch.setenv("BIT_KERAS_HOME", str(tmp_path))
     entry = CHECKPOINTS["BiT-M-R50x1", "ilsvrc2012"]

@@ -1,1 +1,1 @@
-"""Weight files: their format, and where they lie. Stands on keras and numpy alone."""
+"""Weight files: their format, their names, and how they come to this machine."""

@@ -70,7 +70,7 @@ def read_record(path: Path) -> Record | None:
         return Record(**json.loads(_record_path(path).read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return Record(**_UNREADABLE)
 
 
@@ -105,6 +105,12 @@ def verify() -> Iterator[tuple[Path, str]]:
             yield path, "no record"
         else:
             yield path, "unchanged" if is_unchanged(path, record) else "changed"
+
+
+def forget(path: Path) -> Path:
+    """Sets a file aside whose content is wrong, with its record; returns where the file is."""
+    _record_path(path).unlink(missing_ok=True)
+    return set_aside(path)
 
 
 def set_aside(path: Path) -> Path:

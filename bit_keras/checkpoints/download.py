@@ -28,6 +28,9 @@ from bit_keras.checkpoints.error import DownloadError
 # The official release (google-research/big_transfer, README).
 _BASE_URL = "https://storage.googleapis.com/bit_models/"
 
+# Whatever else $BIT_KERAS_OFFLINE is, whoever sets it wants no connection.
+_ONLINE = ("", "0", "false", "no", "off")
+
 
 def address_of(file: str) -> str:
     """Returns the address of a file of the release."""
@@ -37,8 +40,9 @@ def address_of(file: str) -> str:
 def local_checkpoint(checkpoint: Checkpoint) -> Path:
     """Returns the local path of a published weight file, fetched if need be.
 
-    Its size (where one is published), the headers of its arrays and the archive's own checksums
-    are verified when it comes, and its digest is recorded; it is held to that digest ever after.
+    Its size (where one is published), the headers of its arrays and the archive's own CRCs are
+    verified when it comes, and its digest is recorded; it is held to that digest ever after. Its
+    schema is verified when it is loaded: see `discard`.
 
     Args:
         checkpoint: an entry of the catalogue.
@@ -55,6 +59,15 @@ def local_checkpoint(checkpoint: Checkpoint) -> Path:
         _check_archive(path, size)
 
     return local_file(checkpoint.file, check, checkpoint.sha256, checkpoint.size)
+
+
+def discard(path: Path) -> Path:
+    """Sets aside a downloaded file whose content is wrong; the next call fetches it anew.
+
+    Returns:
+        Where the file is now.
+    """
+    return cache.forget(path)
 
 
 def local_file(
@@ -82,7 +95,7 @@ def local_file(
         record, first = cache.make_record(candidate, address), cache.read_record(path)
         if sha256 not in (None, record.sha256):
             raise ValueError(f"its sha256 is {record.sha256}; the catalogue says {sha256}")
-        if first and first.sha256 not in ("", record.sha256):
+        if sha256 is None and first and first.sha256 not in ("", record.sha256):
             raise ValueError(
                 f"its sha256 is {record.sha256}, and it was {first.sha256} before. If the release "
                 f"has really changed, remove {path}.json and call again."
@@ -94,14 +107,14 @@ def local_file(
         cache.write_record(path, examine(partial))
         os.replace(partial, path)
 
-    if _is_usable(path, examine):
+    if _is_usable(path, examine, sha256):
         return path
-    if os.environ.get("BIT_KERAS_OFFLINE") == "1":
+    if os.environ.get("BIT_KERAS_OFFLINE", "").strip().lower() not in _ONLINE:
         raise DownloadError(_offline_message(address, path, size))
     _check_writable(path)
     with _lock(path):
         # Another process may have fetched it meanwhile.
-        if not _is_usable(path, examine):
+        if not _is_usable(path, examine, sha256):
             # Only here: outside of the lock it could be the one that another has just fetched.
             _set_aside(path)
             transfer.fetch(address, path, accept)
@@ -120,7 +133,9 @@ def _check_archive(path: Path, size: int) -> None:
             archive.read(name)
 
 
-def _is_usable(path: Path, examine: Callable[[Path], cache.Record]) -> bool:
+def _is_usable(
+    path: Path, examine: Callable[[Path], cache.Record], sha256: str | None = None
+) -> bool:
     """Whether the file is there, as it first came.
 
     One without a record was placed by hand: it is examined as if it came now, and gets a record,
@@ -129,7 +144,7 @@ def _is_usable(path: Path, examine: Callable[[Path], cache.Record]) -> bool:
     try:
         record = cache.read_record(path)
         if record is not None:
-            return cache.is_unchanged(path, record)
+            return sha256 in (None, record.sha256) and cache.is_unchanged(path, record)
         record = examine(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -150,8 +165,12 @@ def _set_aside(path: Path) -> None:
 
 
 def _missing(path: Path) -> str:
-    where = "has changed since its download" if path.exists() else "is not on this machine"
-    return f"{path.name} {where}"
+    if not path.exists():
+        return f"{path.name} is not on this machine"
+    return (
+        f"{path.name} is not what its record {path}.json says (if you trust the file, remove the "
+        "record)"
+    )
 
 
 def _offline_message(address: str, path: Path, size: int | None) -> str:

@@ -42,6 +42,22 @@ class _MayPassError(Exception):
     """What may go better the next time."""
 
 
+class _RefusedError(Exception):
+    """The content is not what was asked for."""
+
+
+# A strong ETag (RFC 9110, section 8.8.3); after a power cut anything may stand in its place.
+_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
+
+# Faults of the address or of the server's identity: they do not pass.
+_LASTING = (
+    requests.exceptions.SSLError,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidProxyURL,
+)
+
+
 def fetch(address: str, path: Path, accept: Callable[[Path], None]) -> None:
     """Fetches an address to a temporary file beside `path` and hands that over, complete.
 
@@ -58,18 +74,33 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None]) -> None:
         DownloadError: the server refuses, or fails at every try; or the content is not accepted.
         OSError: the temporary file cannot be written; it is removed.
     """
-    partial = _adopt(path) or _new_partial(path)
+    adopted = _adopt(path)
+    try:
+        _fetch_into(adopted or _new_partial(path), address, accept)
+    except _RefusedError as error:
+        if adopted is None:
+            raise _unwanted(address, error) from error
+        # What a process left when the power went may be rubbish: once more, from the start.
+        try:
+            _fetch_into(_new_partial(path), address, accept)
+        except _RefusedError as again:
+            raise _unwanted(address, again) from again
+    for left in _left_by_the_dead(path):
+        left.unlink(missing_ok=True)
+
+
+def _fetch_into(partial: Path, address: str, accept: Callable[[Path], None]) -> None:
     _transfer_patiently(address, partial)
     try:
         accept(partial)
     except ValueError as error:
-        raise DownloadError(
-            f"{address} did not give the file that was asked for: {error}"
-        ) from error
+        raise _RefusedError(str(error)) from error
     finally:
         _remove(partial)
-    for left in _left_by_the_dead(path):
-        left.unlink(missing_ok=True)
+
+
+def _unwanted(address: str, error: _RefusedError) -> DownloadError:
+    return DownloadError(f"{address} did not give the file that was asked for: {error}")
 
 
 def _transfer_patiently(address: str, partial: Path) -> None:
@@ -77,11 +108,14 @@ def _transfer_patiently(address: str, partial: Path) -> None:
         try:
             _transfer(address, partial)
             return
+        except _LASTING as error:
+            _remove(partial)
+            raise DownloadError(f"{address} cannot be fetched: {error}") from error
         except (_MayPassError, requests.RequestException) as error:
             if pause is None:
+                kept = _keep(partial)
                 raise DownloadError(
-                    f"{address} could not be fetched in {len(PAUSES) + 1} tries: {error}. What "
-                    "has come is kept; call again, and the rest is fetched."
+                    f"{address} could not be fetched in {len(PAUSES) + 1} tries: {error}. {kept}"
                 ) from error
             time.sleep(pause)
         except DownloadError:
@@ -142,7 +176,10 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
         if not response.is_redirect:
             break
         response.close()
-        target = urljoin(address, response.headers["Location"])
+        try:
+            target = urljoin(address, response.headers["Location"])
+        except ValueError as error:
+            raise DownloadError(f"{address} redirects to no address: {error}") from error
         if urlsplit(address).scheme == "https" and urlsplit(target).scheme != "https":
             raise DownloadError(f"{address} redirects to {target}, which is not encrypted: refused")
         address = target
@@ -164,12 +201,15 @@ def _total(response: requests.Response) -> int | None:
         total = response.headers.get("Content-Length", "")
     else:
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
-    return int(total) if total.isdecimal() else None
+    # Nothing is a thousand petabytes; Python refuses to read numbers of thousands of digits.
+    return int(total) if total.isdecimal() and len(total) <= 18 else None
 
 
 def _goes_on(response: requests.Response, have: int, etag: str) -> bool:
     """Whether an answer to the question for bytes `have`- is what is missing, or that none is."""
     content = response.headers.get("Content-Range", "")
+    if not have:
+        return False
     if response.status_code == 416:
         return content == f"bytes */{have}"
     return content.startswith(f"bytes {have}-") and response.headers.get("ETag") == etag
@@ -178,15 +218,24 @@ def _goes_on(response: requests.Response, have: int, etag: str) -> bool:
 def _progress(partial: Path) -> tuple[int, str]:
     """How many bytes there are to go on from, and of which ETag; 0 if that cannot be told."""
     try:
-        etag = _etag_path(partial).read_text()
-        return (partial.stat().st_size, etag) if etag else (0, "")
-    except FileNotFoundError:
+        etag = _etag_path(partial).read_text("ascii")
+        return (partial.stat().st_size, etag) if _ETAG.fullmatch(etag) else (0, "")
+    except (FileNotFoundError, UnicodeDecodeError):
         return 0, ""
+
+
+def _keep(partial: Path) -> str:
+    """Keeps what can be gone on with, and removes what cannot; says which."""
+    have, _ = _progress(partial)
+    if have:
+        return f"{have} bytes are kept; call again, and the rest is fetched."
+    _remove(partial)
+    return "Try again later."
 
 
 def _note_etag(partial: Path, etag: str) -> None:
     # A weak ETag does not promise the same bytes.
-    if etag and not etag.startswith("W/"):
+    if _ETAG.fullmatch(etag):
         _etag_path(partial).write_text(etag)
     else:
         _etag_path(partial).unlink(missing_ok=True)

@@ -175,3 +175,18 @@ def test_the_list_names_all_that_have_it():
             if not model.startswith("BiT-L"):
                 listed = str(refusal.value).split("these have: ")[1].split(". ")[0]
                 assert set(listed.split(", ")) == owners
+
+
+def test_another_network_under_a_published_name_is_set_aside(server, cache, tmp_path, monkeypatch):
+    shrink(monkeypatch)
+    right = randomize(bit_keras.create("BiT-M-R50x1", classes=7))
+    wrong = bit_keras.ResNetV2(depths=(1, 2, 1, 1), width=0.5, classes=7)
+    for name, network in {"right": right, "wrong": wrong}.items():
+        bit_keras.save_npz(network, tmp_path / f"{name}.npz")
+    server.files["BiT-M-R50x1.npz"] = (tmp_path / "wrong.npz").read_bytes()
+    with pytest.raises(bit_keras.CheckpointError, match="the next call fetches it anew"):
+        bit_keras.create("BiT-M-R50x1", pretrained=True)
+    assert not (cache / "BiT-M-R50x1.npz").exists()
+    server.files["BiT-M-R50x1.npz"] = (tmp_path / "right.npz").read_bytes()
+    model = bit_keras.create("BiT-M-R50x1", pretrained=True)
+    np.testing.assert_array_equal(output(model), output(right))

@@ -130,7 +130,7 @@ def test_offline(weights, server, cache, monkeypatch, no_sockets):
     path.write_bytes(weights)
     assert local_checkpoint(UPSTREAM) == path
     path.write_bytes(weights[:-1])
-    with pytest.raises(DownloadError, match=f"{FILE} has changed since its download"):
+    with pytest.raises(DownloadError, match=f"{FILE} is not what its record .*says"):
         local_checkpoint(UPSTREAM)
     path.write_bytes(weights)
     assert local_checkpoint(UPSTREAM) == path
@@ -230,3 +230,25 @@ def damage(server, cache, name):
     path.write_bytes(CONTENT)
     write_record(path, make_record(path, server.address + name))
     path.write_bytes(flipped(CONTENT, 7))
+
+
+@pytest.mark.parametrize("value", ["1", "true", "yes", " 1", "on"])
+def test_every_way_to_say_offline(value, server, cache, monkeypatch):
+    server.files["a.txt"] = b"a"
+    monkeypatch.setenv("BIT_KERAS_OFFLINE", value)
+    with pytest.raises(DownloadError, match="BIT_KERAS_OFFLINE"):
+        local_file("a.txt", lambda _: None)
+    assert server.requests == []
+    monkeypatch.setenv("BIT_KERAS_OFFLINE", "0")
+    assert local_file("a.txt", lambda _: None).read_bytes() == b"a"
+
+
+def test_a_digest_that_is_vouched_for_later_is_held_against_the_cache(server, cache):
+    server.files["a.txt"] = b"wrong"
+    local_file("a.txt", lambda _: None)
+    server.files["a.txt"] = b"right"
+    digest = hashlib.sha256(b"right").hexdigest()
+    for _ in range(2):
+        path = local_file("a.txt", lambda _: None, sha256=digest)
+        assert path.read_bytes() == b"right"
+    assert len(server.requests) == 2

@@ -97,7 +97,7 @@ def broken(server, fetch, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(transfer, "PAUSES", ())
         server.answers = [Answer(cut=CUT)]
-        refused(fetch, "What has come is kept")
+        refused(fetch, "bytes are kept; call again")
     server.requests.clear()
     server.lengths.clear()
 
@@ -283,3 +283,32 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+@pytest.mark.parametrize("etag", [b"\xff\xfe", b"\n\n", b"W/x", b""])
+def test_what_a_power_cut_left_of_an_etag_is_not_asked_for(etag, server, fetch, broken, directory):
+    (left,) = directory.glob(".*.etag")
+    left.write_bytes(etag)
+    assert fetch() == CONTENT
+    assert server.requests == [0]
+
+
+def test_what_a_power_cut_left_of_a_file_is_fetched_once_more(server, broken, directory):
+    (left,) = directory.glob(".*.partial")
+    left.write_bytes(b"\0" * left.stat().st_size)
+    path = directory / "file"
+
+    def accept(partial):
+        if partial.read_bytes() != CONTENT:
+            raise ValueError("it begins with zeros")
+        os.replace(partial, path)
+
+    transfer.fetch(server.address + "file", path, accept)
+    assert path.read_bytes() == CONTENT
+    assert server.requests == [KEPT, 0]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999/x", "http:///x"])
+def test_an_address_that_cannot_be_is_tried_once(address, fetch, monkeypatch):
+    monkeypatch.setattr(transfer.time, "sleep", lambda _: pytest.fail("it will not pass"))
+    refused(fetch, "cannot be fetched", address)

@@ -16,6 +16,16 @@ from bit_keras.training import resume
 from bit_keras.training.learning_curve import LearningCurve
 
 STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """What Python does at SIGINT, also where a shell started it in the background: nothing then."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 BUDGET = {"steps": STEPS, "batch_size": 8}
 
 
