@@ -7,7 +7,7 @@ from fabricated_tfds import prepare, read_all, train_and_evaluate
 import bit_keras
 from bit_keras.data import standard, tasks
 
-# name: (classes, size, training and test images). Source: the catalogue of TFDS.
+# name: (classes, size, training and test images), as they are commonly given.
 PUBLISHED = {
     "imagenet2012": (1000, (350, 400), 1_281_167, 50_000),
     "cifar10": (10, (32, 32), 50_000, 10_000),

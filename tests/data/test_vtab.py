@@ -12,8 +12,10 @@ import bit_keras
 from bit_keras.data import pipeline, vtab
 from bit_keras.data.vtab import TASKS
 
-# Split sizes by builder, from the catalogue of TFDS (docs/catalog/NAME.md); those of caltech101
-# are of 3.0.0, of sun397 the lines of its three lists, of kitti of 3.1.0.
+# Split sizes by builder. Looked up in the catalogue of TFDS (docs/catalog/NAME.md): dmlab, kitti
+# (3.1.0), oxford_iiit_pet, sun397 (the lines of its three lists), diabetic_retinopathy_detection,
+# oxford_flowers102, resisc45, svhn_cropped, dsprites. The others are as they are commonly given;
+# caltech101's are of 3.0.0.
 PUBLISHED = {
     "caltech101": {"train": 3060, "test": 6084},
     "cifar100": {"train": 50_000, "test": 10_000},
