@@ -99,7 +99,9 @@ class Checkpoint:
         file: its address below the base address.
         head: what its head tells apart.
         classes: size of the head.
-        resolution: side in pixels of the images that it was trained on last.
+        resolution: side in pixels of the images that it was trained on last: published for the
+            distilled ones and upstream, by the paper's BiT-HyperRule for the fine-tuned ones,
+            with which no resolution was published (the official code's rule has 480 throughout).
         size: bytes; see `size_is_published`.
         size_is_published: False where the size is computed from the format. A file that numbers
             its layers' names would be a little larger.

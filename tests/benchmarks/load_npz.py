@@ -3,7 +3,8 @@
     python tests/benchmarks/load_npz.py --model BiT-M-R152x4
 
 Saves the model with random weights, then loads it in turn with numpy and with load_npz. The peak is
-that of a process of its own, above the model that is there.
+that of a process of its own, over its peak while the model was built: what building needed for a
+moment beyond the weights is not counted again.
 """
 
 import multiprocessing
@@ -67,7 +68,8 @@ def main(_):
     print(f"{_MODEL.value}: {size / 1e9:.2f} GB, median of {_ROUNDS.value}")
     print(f"load_npz {statistics.median(seconds):.2f} s, numpy {statistics.median(numpy):.2f} s")
     print(f"time: {statistics.median(ratios):.2f} of numpy's reading")
-    print(f"peak above the model: {above / 1e9:.2f} GB, {above / weights:.2f} of its weights")
+    share = above / weights
+    print(f"peak over that of building: {above / 1e9:.2f} GB, {share:.2f} of its weights")
 
 
 if __name__ == "__main__":

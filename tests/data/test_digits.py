@@ -8,8 +8,6 @@ import pytest
 
 from bit_keras.data.tasks import task
 
-pytest.importorskip("sklearn")
-
 
 def images_of(examples):
     return np.stack([example["image"] for example in examples.dataset().as_numpy_iterator()])
