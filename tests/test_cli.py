@@ -8,7 +8,8 @@ from importlib import metadata
 
 import pytest
 
-from bit_keras.cli import COMMANDS, main
+from bit_keras.cli import main
+from bit_keras.commands import COMMANDS
 
 
 def test_help(capsys):
