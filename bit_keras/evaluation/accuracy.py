@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from bit_keras.data import pipeline
+from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
 from bit_keras.data.tasks import task as task_of_name
 from bit_keras.hyperrule import HyperRule
@@ -50,7 +50,7 @@ def predict(model: keras.Model, task: Task, rule: HyperRule) -> Predictions:
     """
     batches = pipeline.test_batches(task, rule, BATCH_SIZE)
     logits = model.predict(batches.map(lambda images, _: images), verbose=0)
-    return Predictions(logits, pipeline.read_labels(task.test))
+    return Predictions(logits, subsets.read_labels(task.test))
 
 
 def evaluate(model: keras.Model, task: str | Task, rule: HyperRule | None = None) -> dict:

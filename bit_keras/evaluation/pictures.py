@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bit_keras.atomic_file import written_whole
-from bit_keras.data import pipeline
+from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
 from bit_keras.evaluation.accuracy import Predictions
 from bit_keras.hyperrule import HyperRule
@@ -77,7 +77,7 @@ def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path
     wrong = np.flatnonzero(predicted != predictions.labels)
     chosen = _choose(len(predicted), wrong)
     order = np.argsort(chosen)
-    shown = dataclasses.replace(task, test=pipeline.subset(task.test, chosen[order]))
+    shown = dataclasses.replace(task, test=subsets.subset(task.test, chosen[order]))
     images = np.empty((len(chosen), rule.crop, rule.crop, 3), "float32")
     images[order] = pipeline.test_batches(shown, rule, len(chosen)).get_single_element()[0]
 

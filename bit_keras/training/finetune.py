@@ -13,7 +13,7 @@ import numpy as np
 
 from bit_keras import zoo
 from bit_keras.atomic_file import written_whole
-from bit_keras.data import pipeline
+from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
 from bit_keras.data.tasks import task as task_of_name
 from bit_keras.evaluation.accuracy import check_classifier, predict
@@ -95,7 +95,7 @@ def finetune(
     if isinstance(task, str):
         task = task_of_name(task)
     if examples_per_class is not None:
-        task = pipeline.few_shot(task, examples_per_class, seed)
+        task = subsets.few_shot(task, examples_per_class, seed)
     origin = _origin(model, pretrained, recipe)
     name = model if isinstance(model, str) else model.name
     hyperrule = HyperRule.for_task(task.num_examples, task.image_size, name, recipe)

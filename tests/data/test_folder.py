@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from bit_keras.data import folder, pipeline
+from bit_keras.data import folder, pipeline, subsets
 from bit_keras.data.tasks import task
 from bit_keras.hyperrule import HyperRule
 
@@ -198,7 +198,7 @@ def test_batches_of_a_folder(tmp_path):
     for batches in (
         pipeline.train_batches(made, rule),
         pipeline.test_batches(made, rule, 2),
-        pipeline.train_batches(pipeline.few_shot(made, 2), rule),
+        pipeline.train_batches(subsets.few_shot(made, 2), rule),
     ):
         for images, labels in batches.as_numpy_iterator():
             assert images.shape[1:] == (8, 8, 3)

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from array_tasks import array_examples, array_task
 
 import bit_keras
 from bit_keras.data import pipeline
-from bit_keras.data.tasks import Examples, Task, task
+from bit_keras.data.tasks import task
 from bit_keras.hyperrule import HyperRule
 
 RULE = HyperRule(
@@ -22,24 +23,6 @@ RULE = HyperRule(
     momentum=0.9,
     mixup_alpha=0.0,
 )
-
-
-def array_examples(images, labels, known=True):
-    labels = np.asarray(labels, np.int64)
-    return Examples(
-        num_examples=len(labels),
-        elements=lambda: tf.data.Dataset.from_tensor_slices({"image": images, "label": labels}),
-        read=lambda element: element,
-        labels=labels if known else None,
-    )
-
-
-def array_task(images, labels=None, **kwargs):
-    """A task of arrays; without labels each image is its own class."""
-    labels = range(len(images)) if labels is None else labels
-    examples = array_examples(images, labels)
-    names = tuple(f"class {label}" for label in range(max(labels) + 1))
-    return Task("arrays", names, images.shape[1:3], examples, examples, **kwargs)
 
 
 def numbered_task(count, **kwargs):
@@ -259,47 +242,3 @@ def test_encoded_and_decoded_images_are_the_same():
         collect(pipeline.train_batches(decoded_task, RULE)),
         collect(pipeline.train_batches(encoded_task, RULE)),
     )
-
-
-def test_few_shot_is_balanced_and_seeded():
-    digits = task("digits")
-    chosen = [pipeline.few_shot(digits, count, seed=0).train for count in (1, 5)]
-    for count, examples in zip((1, 5), chosen, strict=True):
-        assert examples.num_examples == 10 * count
-        np.testing.assert_array_equal(np.bincount(examples.labels), [count] * 10)
-
-    def keys(examples):
-        return {example["image"].tobytes() for example in examples.dataset().as_numpy_iterator()}
-
-    assert keys(chosen[0]) < keys(chosen[1]) < keys(digits.train)
-    assert keys(pipeline.few_shot(digits, 5, seed=0).train) == keys(chosen[1])
-    assert keys(pipeline.few_shot(digits, 5, seed=1).train) != keys(chosen[1])
-    assert pipeline.few_shot(digits, 5).test is digits.test
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_few_shot_keeps_image_and_label_together(known):
-    images = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones([8, 8, 3], np.uint8)
-    labels = np.arange(12) % 3
-    task = array_task(images, labels)
-    task = dataclasses.replace(task, train=array_examples(images, labels, known))
-    subset = pipeline.few_shot(task, 2, seed=5)
-    assert subset.num_examples == 6
-    for images, labels in collect(pipeline.train_batches(subset, RULE)):
-        np.testing.assert_array_equal(pixels(images)[:, 0, 0, 0] % 3, labels.argmax(axis=1))
-
-
-def test_few_shot_keeps_the_last_bytes_of_an_image():
-    encoded = np.array([b"one\0", b"two\0\0"], object)
-    two = array_task(np.zeros([2, 8, 8, 3], np.uint8))
-    two = dataclasses.replace(two, train=array_examples(encoded, [0, 1]))
-    examples = pipeline.few_shot(two, 1).train.dataset().as_numpy_iterator()
-    assert [example["image"] for example in examples] == list(encoded)
-
-
-def test_few_shot_of_too_few():
-    small = array_task(np.zeros([4, 8, 8, 3], np.uint8), [0, 0, 0, 1])
-    with pytest.raises(ValueError, match=r"class 'class 1' has 1 training examples"):
-        pipeline.few_shot(small, 2)
-    with pytest.raises(ValueError, match="examples_per_class must be at least 1, got 0"):
-        pipeline.few_shot(small, 0)

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from fabricated_tfds import png, prepare, train_and_evaluate
 
 import bit_keras
-from bit_keras.data import pipeline, tfds_builder, tfds_tasks
+from bit_keras.data import pipeline, subsets, tfds_builder, tfds_tasks
 from bit_keras.training import from_scratch
 
 
@@ -102,7 +102,7 @@ def test_few_shot_decodes_no_image(tmp_path):
     label = tfds_tasks.class_label(builder.info, "colour")
     reading = tfds_tasks.Reading("photo", label)
     task = tfds_tasks.build("toy", builder, "train", "test", reading, image_size=(5, 5))
-    chosen = pipeline.few_shot(task, 4, seed=1)
+    chosen = subsets.few_shot(task, 4, seed=1)
     np.testing.assert_array_equal(np.bincount(chosen.train.labels), [4, 4, 4])
     assert all(element["image"] == b"no image" for element in chosen.train.dataset())
 
@@ -174,9 +174,9 @@ def test_a_split_larger_than_memory(photos, monkeypatch):
     assert task.train.labels is None
     size = tfds.builder("toy_photos", data_dir=photos).info.dataset_size
     assert task.train.shuffle_buffer == 1000 // -(-size // 40)
-    labels = pipeline.read_labels(task.train)
+    labels = subsets.read_labels(task.train)
     np.testing.assert_array_equal(np.bincount(labels), [10, 10, 10])
-    assert pipeline.few_shot(task, 2).num_examples == 6
+    assert subsets.few_shot(task, 2).num_examples == 6
 
 
 def without_label(index):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import bit_keras
-from bit_keras.data import pipeline
+from bit_keras.data import subsets
 from bit_keras.evaluation.accuracy import Predictions
 from bit_keras.evaluation.pictures import plot_learning_curve, plot_predictions
 
@@ -44,7 +44,7 @@ def test_some_of_the_mistakes_are_shown(tmp_path):
 @pytest.mark.parametrize("count", [1, 3, 9])
 def test_few_test_images(count, tmp_path):
     task = bit_keras.task("digits")
-    few = dataclasses.replace(task, test=pipeline.subset(task.test, np.arange(count)))
+    few = dataclasses.replace(task, test=subsets.subset(task.test, np.arange(count)))
     logits = np.zeros((count, 10), "float32")
     plot_predictions(Predictions(logits, few.test.labels), few, RULE, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000

@@ -1,0 +1,79 @@
+"""Subsets of a task's examples, chosen without decoding an image."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from bit_keras.data.tasks import Examples, Task
+
+# Beside the streams of random numbers in pipeline.py.
+_STREAM = 3
+
+
+def few_shot(task: Task, examples_per_class: int, seed: int = 0) -> Task:
+    """Returns the task with a balanced subset of its training examples.
+
+    The choice depends on the labels and the seed alone; a larger subset of the same seed
+    contains the smaller ones. The chosen elements are held in memory.
+
+    Args:
+        task: the task.
+        examples_per_class: training examples of each class, at least 1.
+        seed: an integer; another one chooses other examples.
+
+    Raises:
+        ValueError: a class has fewer training examples.
+    """
+    if examples_per_class < 1:
+        raise ValueError(f"examples_per_class must be at least 1, got {examples_per_class}.")
+    labels = read_labels(task.train)
+    chosen = []
+    for label, class_name in enumerate(task.class_names):
+        members = np.flatnonzero(labels == label)
+        if len(members) < examples_per_class:
+            raise ValueError(
+                f"{task.name}: class {class_name!r} has {len(members)} training examples, but "
+                f"examples_per_class={examples_per_class} were asked for: ask for fewer, or add "
+                "images to the class."
+            )
+        rng = np.random.default_rng([seed, _STREAM, label])
+        chosen.extend(rng.permutation(members)[:examples_per_class])
+    return dataclasses.replace(task, train=subset(task.train, np.sort(chosen)))
+
+
+def read_labels(examples: Examples) -> np.ndarray:
+    """Returns the labels, int64 `[num_examples]`, in the fixed order; no image is decoded."""
+    if examples.labels is not None:
+        return examples.labels
+    labels = examples.dataset().map(lambda example: example["label"])
+    return np.fromiter(labels.as_numpy_iterator(), np.int64, examples.num_examples)
+
+
+def subset(examples: Examples, chosen: np.ndarray) -> Examples:
+    """Returns the examples at some positions, held in memory but not decoded.
+
+    Args:
+        examples: of which some are chosen.
+        chosen: rising positions in the fixed order, at least one.
+    """
+    mask = np.zeros(examples.num_examples, bool)
+    mask[chosen] = True
+    # Batched by tf.data: a numpy array of bytes would drop the zeros at an image's end.
+    held = (
+        examples.elements()
+        .enumerate()
+        .filter(lambda index, _: tf.gather(mask, index))
+        .map(lambda _, element: element)
+        .batch(len(chosen))
+        .get_single_element()
+    )
+    return dataclasses.replace(
+        examples,
+        num_examples=len(chosen),
+        elements=lambda: tf.data.Dataset.from_tensor_slices(held),
+        labels=None if examples.labels is None else examples.labels[chosen],
+        shuffle_buffer=None,
+    )
