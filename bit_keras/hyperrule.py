@@ -159,7 +159,8 @@ class HyperRule:
         _check_positive_int("num_examples", num_examples)
         height, width = _check_image_size(image_size)
         table = _recipe(recipe)
-        parts_of_name = re.split("[-_]", model)
+        # "BiT-M-R152x4" in the zoo, "bit_m_r152x4" as the name of the network.
+        parts_of_name = re.split("[-_]", model.replace("r", "R"))
         resolution = next(
             row
             for row in table.resolutions

@@ -26,6 +26,7 @@ def rule_for(num_examples=1000, image_size=SMALL, **kwargs):
         ("paper", (96, 96), "BiT-M-R152x2", (448, 384)),
         ("paper", (96, 96), "BiT-M-R152x4", (512, 480)),
         ("paper", (96, 96), "BiT_L_R152x4", (512, 480)),
+        ("paper", (96, 96), "bit_l_r152x4", (512, 480)),
         ("paper", (96, 96), "BiT-M-R152x4-ILSVRC2012", (512, 480)),
         ("paper", (96, 95), "BiT-M-R152x4", (160, 128)),
         ("official", (96, 96), "BiT-M-R50x1", (512, 480)),
