@@ -10,7 +10,7 @@ import tensorflow as tf
 from bit_keras.data.tasks import Examples, Task
 
 # Beside the streams of random numbers in pipeline.py.
-_STREAM = 3
+_FEW_SHOT, _HOLD_OUT = 3, 4
 
 
 def few_shot(task: Task, examples_per_class: int, seed: int = 0) -> Task:
@@ -39,9 +39,42 @@ def few_shot(task: Task, examples_per_class: int, seed: int = 0) -> Task:
                 f"examples_per_class={examples_per_class} were asked for: ask for fewer, or add "
                 "images to the class."
             )
-        rng = np.random.default_rng([seed, _STREAM, label])
+        rng = np.random.default_rng([seed, _FEW_SHOT, label])
         chosen.extend(rng.permutation(members)[:examples_per_class])
     return dataclasses.replace(task, train=subset(task.train, np.sort(chosen)))
+
+
+def hold_out(task: Task, fraction: float, seed: int = 0) -> tuple[Task, Examples]:
+    """Returns the task without some of its training examples, and these.
+
+    Which ones is drawn at random by position: neither a label is read nor an image decoded, and
+    nothing but a mask of the positions is held in memory. The official code takes the last 1 or
+    2 % of the training split; here that would be the last classes where images come class by
+    class, as in a folder.
+
+    Args:
+        task: the task.
+        fraction: of the training examples, above 0 and below 1; rounded to whole examples.
+        seed: an integer; another one holds out other examples.
+
+    Raises:
+        ValueError: the fraction is out of range, or leaves one of the two parts empty.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"held_out must be above 0 and below 1, got {fraction}.")
+    total = task.num_examples
+    count = round(fraction * total)
+    if not 0 < count < total:
+        raise ValueError(
+            f"{task.name}: held_out={fraction} of {total} training examples is {count} of them; "
+            "expected at least one held out and one to train on. Choose another held_out, or add "
+            "images."
+        )
+    rng = np.random.default_rng([seed, _HOLD_OUT])
+    held = np.zeros(total, bool)
+    held[rng.choice(total, count, replace=False)] = True
+    remaining = dataclasses.replace(task, train=_where(task.train, ~held))
+    return remaining, _where(task.train, held)
 
 
 def read_labels(examples: Examples) -> np.ndarray:
@@ -61,19 +94,30 @@ def subset(examples: Examples, chosen: np.ndarray) -> Examples:
     """
     mask = np.zeros(examples.num_examples, bool)
     mask[chosen] = True
+    streamed = _where(examples, mask)
     # Batched by tf.data: a numpy array of bytes would drop the zeros at an image's end.
-    held = (
-        examples.elements()
-        .enumerate()
-        .filter(lambda index, _: tf.gather(mask, index))
-        .map(lambda _, element: element)
-        .batch(len(chosen))
-        .get_single_element()
+    held = streamed.elements().batch(len(chosen)).get_single_element()
+    return dataclasses.replace(
+        streamed,
+        elements=lambda: tf.data.Dataset.from_tensor_slices(held),
+        shuffle_buffer=None,
     )
+
+
+def _where(examples: Examples, mask: np.ndarray) -> Examples:
+    """Returns the examples where the mask is true; the others are passed over as they stream by."""
+
+    def elements() -> tf.data.Dataset:
+        return (
+            examples.elements()
+            .enumerate()
+            .filter(lambda index, _: tf.gather(mask, index))
+            .map(lambda _, element: element)
+        )
+
     return dataclasses.replace(
         examples,
-        num_examples=len(chosen),
-        elements=lambda: tf.data.Dataset.from_tensor_slices(held),
-        labels=None if examples.labels is None else examples.labels[chosen],
-        shuffle_buffer=None,
+        num_examples=int(mask.sum()),
+        elements=elements,
+        labels=None if examples.labels is None else examples.labels[mask],
     )

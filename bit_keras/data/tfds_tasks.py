@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 # made, and into memory to be shuffled. CIFAR takes a third of it, ImageNet has 300 times as much.
 _SMALL = 2**29
 
+# Of a larger one so many bytes are held to be shuffled: 2200 images of ImageNet. With it a process
+# that reads batches of 512 at 128 pixels stays below 2 GB, of which 0.8 GB are TensorFlow
+# (tests/benchmarks/pipeline_memory.py).
+_SHUFFLED = 2**28
+
 # For a dataset that does not tell its size: an image of ImageNet (144 GiB by 1 281 167 images).
 _TYPICAL_BYTES = 120_000
 
@@ -223,7 +228,7 @@ def _examples(task: str, builder: DatasetBuilder, split: str, reading: Reading) 
         read=lambda element: {**element, "image": _rgb(element["image"], reading.pixel_scale)},
         labels=_labels(task, builder, split, reading.label) if is_small else None,
         # TFDS stores examples in random order: that of an epoch need not be perfect.
-        shuffle_buffer=None if is_small else _SMALL // example_bytes,
+        shuffle_buffer=None if is_small else _SHUFFLED // example_bytes,
     )
 
 

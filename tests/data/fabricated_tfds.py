@@ -3,6 +3,7 @@
 import functools
 import io
 
+import keras
 import numpy as np
 import tensorflow_datasets as tfds
 from networks import tiny
@@ -65,7 +66,7 @@ def train_and_evaluate(task):
     """Returns the metrics of a tiny network after two steps."""
     rule = small_rule(task)
     model = tiny(classes=task.num_classes, input_shape=(32, 32, 3))
-    model.compile("sgd", loss="categorical_crossentropy")
+    model.compile("sgd", loss=keras.losses.CategoricalCrossentropy(from_logits=True))
     model.fit(pipeline.train_batches(task, rule), shuffle=False, verbose=0)
     return bit_keras.evaluate(model, task, rule)
 

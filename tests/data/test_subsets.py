@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from array_tasks import array_examples, array_task
 
 from bit_keras.data import pipeline, subsets
@@ -57,3 +58,82 @@ def test_few_shot_of_too_few():
         subsets.few_shot(small, 2)
     with pytest.raises(ValueError, match="examples_per_class must be at least 1, got 0"):
         subsets.few_shot(small, 0)
+
+
+def values(examples):
+    """The first pixel of each image, which tells it."""
+    return [int(example["image"][0, 0, 0]) for example in examples.dataset().as_numpy_iterator()]
+
+
+def numbered(count, known=True):
+    """A task of images that say which they are, with the label that belongs to each."""
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones([8, 8, 3], np.uint8)
+    labels = np.arange(count) % 3
+    task = array_task(images, labels)
+    return dataclasses.replace(task, train=array_examples(images, labels, known))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_hold_out_parts_the_training_examples(known):
+    whole = numbered(100, known)
+    task, held = subsets.hold_out(whole, 0.2, seed=3)
+    assert (task.num_examples, held.num_examples) == (80, 20)
+    kept, out = values(task.train), values(held)
+    assert sorted(kept + out) == list(range(100))
+    assert kept == sorted(kept)  # in the fixed order
+    assert out == sorted(out)
+    for examples, found in ((task.train, kept), (held, out)):
+        np.testing.assert_array_equal(subsets.read_labels(examples), np.array(found) % 3)
+    assert task.test is whole.test
+    # Not one end of the split, where the last classes of a folder would be.
+    assert min(out) < 50 < max(out)
+    assert values(subsets.hold_out(whole, 0.2, seed=3)[1]) == out
+    assert values(subsets.hold_out(whole, 0.2, seed=4)[1]) != out
+
+
+def test_few_shots_are_chosen_among_what_is_not_held_out():
+    task, held = subsets.hold_out(numbered(30), 0.3, seed=1)
+    few = values(subsets.few_shot(task, 4, seed=1).train)
+    assert len(few) == 12
+    assert set(few) <= set(values(task.train))
+    assert not set(few) & set(values(held))
+
+
+def test_hold_out_streams():
+    def unread(*_):
+        raise AssertionError("the examples were read")
+
+    numbers = dataclasses.replace(
+        numbered(10).train,
+        num_examples=1_300_000,
+        labels=None,
+        shuffle_buffer=50,
+        elements=unread,
+        read=unread,
+    )
+    task, held = subsets.hold_out(dataclasses.replace(numbered(10), train=numbers), 0.01)
+    assert (task.num_examples, held.num_examples) == (1_287_000, 13_000)
+    assert task.train.shuffle_buffer == 50
+
+    def first_thousand(number):
+        tf.debugging.assert_less(number, tf.constant(1000, tf.int64))
+        return number
+
+    numbers = dataclasses.replace(
+        numbers, elements=lambda: tf.data.Dataset.range(1_300_000).map(first_thousand)
+    )
+    _, held = subsets.hold_out(dataclasses.replace(numbered(10), train=numbers), 0.5)
+    assert len(list(held.elements().take(100))) == 100
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_hold_out_of_no_fraction(fraction):
+    with pytest.raises(ValueError, match="held_out must be above 0 and below 1"):
+        subsets.hold_out(numbered(12), fraction)
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(0.04, 0), (0.96, 12)])
+def test_hold_out_leaves_no_part_empty(fraction, count):
+    message = f"arrays: held_out={fraction} of 12 training examples is {count} of them"
+    with pytest.raises(ValueError, match=message):
+        subsets.hold_out(numbered(12), fraction)
