@@ -1,31 +1,35 @@
 """Pictures of a run: its learning curve, and test images with what was said of them."""
 
-import dataclasses
-import warnings
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from bit_keras.atomic_file import written_whole
-from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
 from bit_keras.evaluation.accuracy import Predictions
+from bit_keras.evaluation.figure_file import save_figure
+from bit_keras.evaluation.image_grid import (
+    RIGHT,
+    WRONG,
+    Caption,
+    plot_images,
+    read_test_images,
+    shorten,
+)
 from bit_keras.hyperrule import HyperRule
 
 _ROWS, _COLUMNS = 4, 8
 _MISTAKES = _COLUMNS  # at most; they fill the last row
-_RIGHT, _WRONG = "#1a7f37", "#cf222e"
 _MAX_NAME = 14  # characters that fit above a picture
 
 
-def plot_learning_curve(
-    history: dict[str, list[float]], test_accuracy: float, title: str, path: Path
-) -> None:
+def plot_learning_curve(history: dict, test_accuracy: float, title: str, path: Path) -> None:
     """Saves loss and accuracy over the steps of training as a PNG.
 
     Args:
-        history: lists of equal length: `step`, `loss`, `accuracy` (0 to 1), `learning_rate`.
+        history: lists of equal length: `step`, `loss`, `accuracy` (0 to 1), `learning_rate`;
+            where the run evaluated held-out examples, `validation`: a dict of such lists, `step`,
+            `loss` and `accuracy`.
         test_accuracy: 0 to 1, over the whole test split at the end; a dashed line.
         title: of the picture.
         path: of the PNG.
@@ -33,21 +37,25 @@ def plot_learning_curve(
     figure = Figure(figsize=(7, 6), layout="constrained")
     figure.suptitle(title, parse_math=False)
     loss, accuracy = figure.subplots(2, 1, sharex=True)
-    marker = "o" if len(history["step"]) == 1 else None
-    loss.plot(history["step"], history["loss"], color="tab:blue", marker=marker)
-    loss.set(ylabel="training loss (nats)", yscale="log")
+    training = {"color": "tab:blue", "marker": _marker(history), "label": "training"}
+    loss.plot(history["step"], history["loss"], **training)
+    loss.set(ylabel="loss (nats)", yscale="log")
     rate = loss.twinx()
     rate.plot(
         history["step"],
         history["learning_rate"],
         color="tab:gray",
         ls=":",
-        marker=marker,
+        marker=_marker(history),
         drawstyle="steps-pre",
     )
     rate.set(ylabel="learning rate (dotted)", yscale="log")
-    percent = 100 * np.asarray(history["accuracy"])
-    accuracy.plot(history["step"], percent, color="tab:blue", marker=marker, label="training")
+    accuracy.plot(history["step"], 100 * np.asarray(history["accuracy"]), **training)
+    if "validation" in history:
+        points = history["validation"]
+        held_out = {"color": "tab:green", "marker": _marker(points), "label": "held-out"}
+        loss.plot(points["step"], points["loss"], **held_out)
+        accuracy.plot(points["step"], 100 * np.asarray(points["accuracy"]), **held_out)
     accuracy.axhline(
         100 * test_accuracy,
         color="tab:orange",
@@ -58,7 +66,12 @@ def plot_learning_curve(
     accuracy.legend(loc="lower right")
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
+
+
+def _marker(points: dict) -> str | None:
+    """A line of one point shows nothing without a marker."""
+    return "o" if len(points["step"]) == 1 else None
 
 
 def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path: Path) -> None:
@@ -73,38 +86,17 @@ def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path
         rule: of which only `crop` counts.
         path: of the PNG.
     """
-    predicted = predictions.logits.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != predictions.labels)
-    chosen = _choose(len(predicted), wrong)
-    order = np.argsort(chosen)
-    shown = dataclasses.replace(task, test=subsets.subset(task.test, chosen[order]))
-    images = np.empty((len(chosen), rule.crop, rule.crop, 3), "float32")
-    images[order] = pipeline.test_batches(shown, rule, len(chosen)).get_single_element()[0]
-
-    rows = -(-len(chosen) // _COLUMNS)
-    figure = Figure(figsize=(1.5 * _COLUMNS, 1.75 * rows + 0.5), layout="constrained")
-    figure.suptitle(
-        f"{task.name}: {len(predicted) - len(wrong)} of {len(predicted)} test images right\n"
+    wrong = np.flatnonzero(predictions.predicted != predictions.labels)
+    total = len(predictions.labels)
+    chosen = _choose(total, wrong)
+    plot_images(
+        read_test_images(task, rule, chosen),
+        [_caption(predictions, task, index) for index in chosen],
+        _COLUMNS,
+        f"{task.name}: {total - len(wrong)} of {total} test images right\n"
         "green: right; red: the prediction, and what it is; some of the mistakes come last",
-        parse_math=False,
-        fontsize=11,
+        path,
     )
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, image, index in zip(grid.flat, images, chosen, strict=False):
-        said, truth = (
-            _short(task.class_names[k]) for k in (predicted[index], predictions.labels[index])
-        )
-        right = predicted[index] == predictions.labels[index]
-        axes.imshow(np.clip((image + 1) / 2, 0, 1))
-        axes.set_title(
-            said if right else f"{said}\nis {truth}",
-            color=_RIGHT if right else _WRONG,
-            fontsize=9,
-            parse_math=False,
-        )
-    _save(figure, path)
 
 
 def _choose(count: int, wrong: np.ndarray) -> np.ndarray:
@@ -120,12 +112,11 @@ def _choose(count: int, wrong: np.ndarray) -> np.ndarray:
     return np.concatenate([sample, mistakes])
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with written_whole(path) as temporary, warnings.catch_warnings():
-        # A class may be called in a script that matplotlib's font lacks: it shows boxes.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        figure.savefig(temporary, dpi=110)
+def _caption(predictions: Predictions, task: Task, index: int) -> Caption:
+    said, truth = (
+        shorten(task.class_names[labels[index]], _MAX_NAME)
+        for labels in (predictions.predicted, predictions.labels)
+    )
+    if predictions.predicted[index] == predictions.labels[index]:
+        return Caption(said, RIGHT)
+    return Caption(f"{said}\nis {truth}", WRONG)

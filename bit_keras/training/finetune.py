@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import os
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,17 @@ import numpy as np
 
 from bit_keras import zoo
 from bit_keras.atomic_file import written_whole
-from bit_keras.data import pipeline, subsets
-from bit_keras.data.tasks import Task
+from bit_keras.data import subsets
+from bit_keras.data.tasks import Examples, Task
 from bit_keras.data.tasks import task as task_of_name
 from bit_keras.evaluation.accuracy import check_classifier, predict
 from bit_keras.evaluation.pictures import plot_learning_curve, plot_predictions
 from bit_keras.hyperrule import HyperRule
 from bit_keras.training import from_scratch, run_directory
-from bit_keras.training.learning_curve import LearningCurve
-from bit_keras.training.resume import Interruption, KeepState, restore_state
+from bit_keras.training.fit import fit
+
+# The official code holds out 1 or 2 % of the training split.
+_HELD_OUT = 0.02
 
 _RANDOM = "random"  # the weights of a run from scratch
 
@@ -32,16 +33,36 @@ class Result:
 
     Attributes:
         model: the trained network, compiled.
-        history: lists of equal length: step, loss, accuracy, learning_rate.
+        history: lists of equal length: step, loss (nats), accuracy (0 to 1), learning_rate; and
+            with `eval_every`, "validation": a dict of such lists, step, loss and accuracy.
         metrics: the content of metrics.json.
         output_dir: with config.json, metrics.json, model.keras, learning_curve.png,
             predictions.png and tensorboard/.
     """
 
     model: keras.Model
-    history: dict[str, list[float]]
+    history: dict
     metrics: dict
     output_dir: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A fine-tuning run that is known to be possible; nothing of it is written.
+
+    Attributes:
+        network: with its initial weights.
+        task: with the training examples that are trained on.
+        rule: by which.
+        held_out: examples to evaluate on while training; None: no such evaluation.
+        configuration: what tells the run from others; plain data.
+    """
+
+    network: keras.Model
+    task: Task
+    rule: HyperRule
+    held_out: Examples | None
+    configuration: dict
 
 
 def finetune(
@@ -54,6 +75,8 @@ def finetune(
     recipe: str = "paper",
     budget: dict[str, float | None] | None = None,
     examples_per_class: int | None = None,
+    eval_every: int | None = None,
+    held_out: float = _HELD_OUT,
     seed: int = 0,
     overwrite: bool = False,
     verbose: bool = True,
@@ -78,12 +101,19 @@ def finetune(
         recipe: of the BiT-HyperRule, "paper" or "official".
         budget: arguments of `HyperRule.scaled`, which is applied to the rule.
         examples_per_class: train on a balanced subset of so many images a class, chosen by seed.
-        seed: of the subset, the order of the images, crops, flips, mixup and initial weights.
+        eval_every: evaluate after so many steps, and after the last, on training examples that are
+            held out; None trains on all of them, and evaluates only on the test split at the end.
+        held_out: fraction of the training examples that `eval_every` holds out, at random by
+            seed; the few shots are chosen among the others, and the rule counts only what is
+            trained on.
+        seed: of the subset, the held-out examples, the order of the images, crops, flips, mixup
+            and initial weights.
         overwrite: start anew in a directory that holds a run.
         verbose: whether to say what is done and to show a progress bar.
 
     Returns:
-        A `Result`; `result.metrics["test_accuracy"]` is over the whole test split.
+        A `Result`; `result.metrics["test_accuracy"]` is over the whole test split,
+        `["validation_accuracy"]` over the held-out examples at the end.
 
     Raises:
         ValueError: an unknown model or task, data that cannot be used, a model that does not fit
@@ -91,9 +121,84 @@ def finetune(
         OSError: no weights on this machine, or an `output_dir` that cannot be written.
         CheckpointError: the weights do not fit, or are damaged.
     """
+    planned = plan(
+        model,
+        task,
+        rule,
+        pretrained=pretrained,
+        recipe=recipe,
+        budget=budget,
+        examples_per_class=examples_per_class,
+        eval_every=eval_every,
+        held_out=held_out,
+        seed=seed,
+    )
+    network, task, rule = planned.network, planned.task, planned.rule
+    directory = Path(output_dir)
+    tell = print if verbose else _say_nothing
+    # Nothing is written before all that was asked for is known to be possible.
+    finished = run_directory.claim(directory, planned.configuration, overwrite)
+    if finished is not None:
+        tell(f"{directory} holds this run, finished: nothing to do. With overwrite it starts anew.")
+        return _reopened(directory, finished)
+    tell(_announcement(planned))
+    start = time.monotonic()
+    history = fit(
+        network,
+        task,
+        rule,
+        seed,
+        directory,
+        held_out=planned.held_out,
+        eval_every=eval_every,
+        progress_bar=verbose,
+        tell=tell,
+    )
+    predictions = predict(network, task, rule)
+    metrics = {
+        **predictions.metrics(),
+        **_validation_metrics(planned, history),
+        "seconds": round(time.monotonic() - start, 1),
+        "seed": seed,
+        "configuration": planned.configuration,
+        "versions": run_directory.versions(),
+    }
+    # The weights first: no fault of a picture may cost them.
+    with written_whole(directory / run_directory.MODEL) as temporary:
+        network.save(temporary)
+    run_directory.write_json(directory / run_directory.HISTORY, history)
+    accuracy, total = metrics["test_accuracy"], metrics["num_test_examples"]
+    curve = directory / run_directory.CURVE
+    title = f"{planned.configuration['model']} on {task.name}"
+    plot_learning_curve(history, accuracy, title, curve)
+    plot_predictions(predictions, task, rule, directory / run_directory.PREDICTIONS)
+    run_directory.write_json(directory / run_directory.METRICS, metrics)
+    (directory / run_directory.STATE).unlink(missing_ok=True)
+    tell(f"Test accuracy {accuracy:.2%} of all {total} test images. Written to {directory}.")
+    return Result(network, history, metrics, directory)
+
+
+def plan(
+    model: str | keras.Model,
+    task: str | Task,
+    rule: HyperRule | None = None,
+    *,
+    pretrained: bool | str | os.PathLike = True,
+    recipe: str = "paper",
+    budget: dict[str, float | None] | None = None,
+    examples_per_class: int | None = None,
+    eval_every: int | None = None,
+    held_out: float = _HELD_OUT,
+    seed: int = 0,
+) -> Plan:
+    """Returns the run that `finetune` makes of the same arguments, and raises what it raises."""
     _check_seed(seed)
+    _check_validation(eval_every, held_out)
     if isinstance(task, str):
         task = task_of_name(task)
+    validation = None
+    if eval_every is not None:
+        task, validation = subsets.hold_out(task, held_out, seed)
     if examples_per_class is not None:
         task = subsets.few_shot(task, examples_per_class, seed)
     origin = _origin(model, pretrained, recipe)
@@ -112,39 +217,12 @@ def finetune(
         "task": task.name,
         "num_examples": task.num_examples,
         "examples_per_class": examples_per_class,
+        "eval_every": eval_every,
+        "held_out": None if eval_every is None else held_out,
         "seed": seed,
         "rule": run_directory.plain(dataclasses.asdict(rule)),
     }
-    directory = Path(output_dir)
-    tell = print if verbose else _say_nothing
-    # Nothing is written before all that was asked for is known to be possible.
-    finished = run_directory.claim(directory, configuration, overwrite)
-    if finished is not None:
-        tell(f"{directory} holds this run, finished: nothing to do. With overwrite it starts anew.")
-        return _reopened(directory, finished)
-    tell(_announcement(configuration, task, rule))
-    start = time.monotonic()
-    history = _fit(network, task, rule, seed, directory, verbose)
-    predictions = predict(network, task, rule)
-    metrics = {
-        **predictions.metrics(),
-        "seconds": round(time.monotonic() - start, 1),
-        "seed": seed,
-        "configuration": configuration,
-        "versions": run_directory.versions(),
-    }
-    # The weights first: no fault of a picture may cost them.
-    with written_whole(directory / run_directory.MODEL) as temporary:
-        network.save(temporary)
-    run_directory.write_json(directory / run_directory.HISTORY, history)
-    accuracy, total = metrics["test_accuracy"], metrics["num_test_examples"]
-    curve = directory / run_directory.CURVE
-    plot_learning_curve(history, accuracy, f"{name} on {task.name}", curve)
-    plot_predictions(predictions, task, rule, directory / run_directory.PREDICTIONS)
-    run_directory.write_json(directory / run_directory.METRICS, metrics)
-    (directory / run_directory.STATE).unlink(missing_ok=True)
-    tell(f"Test accuracy {accuracy:.2%} of all {total} test images. Written to {directory}.")
-    return Result(network, history, metrics, directory)
+    return Plan(network, task, rule, validation, configuration)
 
 
 def _say_nothing(_: str) -> None:
@@ -185,6 +263,27 @@ def _check_seed(seed: int) -> None:
         raise ValueError(f"seed={seed}; expected an integer from 0 to {2**32 - 1}.")
 
 
+def _check_validation(eval_every: int | None, held_out: float) -> None:
+    if eval_every is not None and eval_every < 1:
+        raise ValueError(f"eval_every={eval_every}; expected a number of steps of at least 1.")
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out={held_out}; expected a fraction above 0 and below 1.")
+    if eval_every is None and held_out != _HELD_OUT:
+        raise ValueError(
+            f"held_out={held_out} was given without eval_every: nothing is held out then. Give "
+            "both, or neither."
+        )
+
+
+def _validation_metrics(planned: Plan, history: dict) -> dict:
+    if planned.held_out is None:
+        return {}
+    return {
+        "validation_accuracy": history["validation"]["accuracy"][-1],
+        "num_validation_examples": planned.held_out.num_examples,
+    }
+
+
 def _network(model, pretrained, task: Task) -> keras.Model:
     if not isinstance(model, str):
         return model
@@ -204,7 +303,8 @@ def _reopened(directory: Path, metrics: dict) -> Result:
     return Result(network, history, metrics, directory)
 
 
-def _announcement(configuration: dict, task: Task, rule: HyperRule) -> str:
+def _announcement(planned: Plan) -> str:
+    configuration, task, rule = planned.configuration, planned.task, planned.rule
     mixup = f", mixup {rule.mixup_alpha}" if rule.mixup_alpha else ""
     lines = [
         f"{configuration['model']} ({configuration['weights']} weights) on {task.name}: "
@@ -213,37 +313,14 @@ def _announcement(configuration: dict, task: Task, rule: HyperRule) -> str:
         f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, "
         f"learning rate {rule.base_lr:g}{mixup}",
     ]
+    if planned.held_out is not None:
+        lines.append(
+            f"Every {configuration['eval_every']} steps it is evaluated on "
+            f"{planned.held_out.num_examples} training images that are held out."
+        )
     if configuration["weights"] == _RANDOM:
         lines.append(
             "It starts from random weights, with a recipe for training from scratch that is not "
             "the BiT-HyperRule: the rule fine-tunes pretrained weights."
         )
     return "\n".join(lines)
-
-
-def _fit(network, task, rule, seed, directory, verbose) -> dict[str, list[float]]:
-    """Trains from the last saved state on, or from the start; returns the history."""
-    network.compile(
-        optimizer=keras.optimizers.SGD(rule.schedule(), momentum=rule.momentum),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    curve = LearningCurve(rule, directory / run_directory.EVENTS)
-    state = directory / run_directory.STATE
-    restore_state(state, network, curve)
-    if curve.step and verbose:
-        print(f"Going on after step {curve.step}.")
-    if curve.step == rule.steps:
-        return curve.history
-    with Interruption() as interruption:
-        network.fit(
-            pipeline.train_batches(task, rule, seed, start_step=curve.step),
-            shuffle=False,  # the pipeline shuffles
-            callbacks=[curve, KeepState(state, curve, interruption)],
-            verbose=1 if verbose else 0,
-        )
-    if interruption.received is not None:
-        if verbose:
-            print(f"\nStopped after step {curve.step}: the same call goes on from there.")
-        signal.raise_signal(interruption.received)
-    return curve.history

@@ -23,17 +23,21 @@ class LearningCurve(keras.callbacks.Callback):
     Args:
         rule: by which the model trains.
         events: directory of the TensorBoard events.
+        validated: whether the model is evaluated on held-out examples while it trains.
 
     Attributes:
         step: number of steps done.
-        history: lists of equal length: step, loss (nats), accuracy (0 to 1), learning_rate.
+        history: lists of equal length: step, loss (nats), accuracy (0 to 1), learning_rate; and
+            if validated, "validation": a dict of such lists, step, loss and accuracy.
     """
 
-    def __init__(self, rule: HyperRule, events: Path):
+    def __init__(self, rule: HyperRule, events: Path, validated: bool = False):
         super().__init__()
         self.rule = rule
         self.step = 0
         self.history = {"step": [], "loss": [], "accuracy": [], "learning_rate": []}
+        if validated:
+            self.history["validation"] = {"step": [], "loss": [], "accuracy": []}
         self._interval = max(1, rule.steps // _POINTS)
         self._since_last = {name: [] for name in _MEANS}
         self._writer = tf.summary.create_file_writer(str(events))
@@ -47,6 +51,13 @@ class LearningCurve(keras.callbacks.Callback):
         self.step, self.history, self._since_last = (
             state[name] for name in ("step", "history", "since_last")
         )
+
+    def add_validation(self, loss: float, accuracy: float) -> None:
+        """Adds what the model, as it is after this step, makes of the held-out examples."""
+        points = self.history["validation"]
+        for name, value in {"step": self.step, "loss": loss, "accuracy": accuracy}.items():
+            points[name].append(value)
+        self._write({"validation_loss": loss, "validation_accuracy": accuracy})
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self.model.reset_metrics()  # so that `logs` are of this step alone
@@ -66,12 +77,16 @@ class LearningCurve(keras.callbacks.Callback):
 
     def _add_point(self, rate: float) -> None:
         point = {name: fmean(self._since_last[name]) for name in _MEANS} | {"learning_rate": rate}
-        with self._writer.as_default(step=self.step):
-            for name, value in point.items():
-                tf.summary.scalar(name, value)
+        self._write(point)
         for name, value in {"step": self.step, **point}.items():
             self.history[name].append(value)
         self._since_last = {name: [] for name in _MEANS}
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def _write(self, values: dict[str, float]) -> None:
+        with self._writer.as_default(step=self.step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def close(self) -> None:
+        """Ends the TensorBoard events."""
         self._writer.close()

@@ -3,11 +3,15 @@
 config.json      written first: what was asked for
 metrics.json     written last: what came out; a run that has it is finished
 the rest         model.keras, pictures, tensorboard/
+
+The runs of several seeds are in subdirectories, seed-0 and so on, beside seeds.json.
 """
 
+import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from importlib import metadata
@@ -19,6 +23,9 @@ CONFIG, METRICS = "config.json", "metrics.json"
 HISTORY, MODEL, EVENTS = "history.json", "model.keras", "tensorboard"
 STATE = "state.npz"
 CURVE, PREDICTIONS = "learning_curve.png", "predictions.png"
+SEEDS = "seeds.json"
+
+_SEED_RUN = re.compile(r"seed-\d+")
 
 _PACKAGES = ("bit_keras", "keras", "tensorflow", "numpy")
 
@@ -36,12 +43,18 @@ def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict
 
     Raises:
         OSError: the directory cannot be made or written.
-        ValueError: it holds a run of another configuration, or such files of unknown origin.
+        ValueError: it holds a run of another configuration, the runs of several seeds, or such
+            files of unknown origin.
     """
     path = Path(path)
-    _check_writable(path)
+    check_writable(path)
     if overwrite:
-        _remove_run(path)
+        remove(path)
+    if (path / SEEDS).exists() or seed_runs(path):
+        raise ValueError(
+            f"{path} holds the runs of several seeds. Choose another output_dir, or pass overwrite "
+            "to remove them."
+        )
     _check_configuration(path, configuration)
     if (path / METRICS).exists():
         return read_json(path / METRICS)
@@ -50,6 +63,30 @@ def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict
         shutil.rmtree(path / EVENTS, ignore_errors=True)
     write_json(path / CONFIG, configuration)
     return None
+
+
+def remove(path: Path) -> None:
+    """Removes the files of a run, or of the runs of several seeds, and nothing else."""
+    for run in seed_runs(path):
+        remove(run)
+        with contextlib.suppress(OSError):  # something else is in it
+            run.rmdir()
+    for file in _run_files(path):
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
+
+
+def seed_run(path: Path, seed: int) -> Path:
+    """Returns the directory of a seed's run, below that of several."""
+    return path / f"seed-{seed}"
+
+
+def seed_runs(path: Path) -> list[Path]:
+    """Returns those directories of seeds' runs that hold one."""
+    found = (config.parent for config in path.glob(f"seed-*/{CONFIG}"))
+    return sorted(run for run in found if _SEED_RUN.fullmatch(run.name))
 
 
 def plain(content: dict) -> dict:
@@ -87,7 +124,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
+    """Makes the directory if need be, and raises an OSError if it cannot be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -100,16 +138,8 @@ def _check_writable(path: Path) -> None:
 
 
 def _run_files(path: Path) -> list[Path]:
-    names = (CONFIG, METRICS, HISTORY, MODEL, CURVE, PREDICTIONS, EVENTS, STATE)
+    names = (CONFIG, METRICS, HISTORY, MODEL, CURVE, PREDICTIONS, EVENTS, STATE, SEEDS)
     return [path / name for name in names if (path / name).exists()]
-
-
-def _remove_run(path: Path) -> None:
-    for file in _run_files(path):
-        if file.is_dir():
-            shutil.rmtree(file)
-        else:
-            file.unlink()
 
 
 def _check_configuration(path: Path, configuration: dict) -> None:
@@ -121,7 +151,12 @@ def _check_configuration(path: Path, configuration: dict) -> None:
                 "belongs to. Choose another output_dir, or pass overwrite to remove it."
             )
         return
-    there, here = _flat(read_json(path / CONFIG)), _flat(configuration)
+    refuse_other(path, read_json(path / CONFIG), configuration)
+
+
+def refuse_other(path: Path, there: dict, here: dict) -> None:
+    """Raises a ValueError that names what differs between two configurations, if anything does."""
+    there, here = _flat(there), _flat(here)
     different = [
         f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
         for key in sorted(there.keys() | here.keys())

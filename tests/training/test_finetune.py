@@ -151,11 +151,11 @@ def test_a_checkpoint_a_folder_and_the_hyperrule(folder, tmp_path, monkeypatch):
 def test_the_default_is_the_rule_of_the_paper(folder, tmp_path, monkeypatch):
     seen = {}
 
-    def stop(network, task, rule, *_):
+    def stop(network, task, rule, *_, **__):
         seen["rule"] = rule
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bit_keras.training.finetune._fit", stop)
+    monkeypatch.setattr("bit_keras.training.finetune.fit", stop)
     for recipe in ("paper", "official"):
         with pytest.raises(KeyboardInterrupt):
             bit_keras.finetune(

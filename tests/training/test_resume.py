@@ -83,6 +83,7 @@ def test_a_signal_ends_the_step_and_the_same_call_goes_on(
 @pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path, rounds):
     command = [sys.executable, "-m", "bit_keras", "finetune", "--steps=40", "--batch_size=8"]
+    command += ["--eval_every=7", "--held_out=0.1"]
 
     def start(name):
         with (tmp_path / f"{name}.log").open("w") as log:
@@ -93,8 +94,9 @@ def test_a_killed_run_goes_on(tmp_path, rounds):
     assert start("alone").wait(timeout=120) == 0
     expected = keras.models.load_model(tmp_path / "alone" / "model.keras")
     for i in range(rounds(few=2, full=10)):
-        process = start(f"killed{i}")
-        state = tmp_path / f"killed{i}" / "state.npz"
+        name = f"killed{i}"
+        process = start(name)
+        state = tmp_path / name / "state.npz"
         deadline = time.monotonic() + 120
         while not state.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -102,12 +104,14 @@ def test_a_killed_run_goes_on(tmp_path, rounds):
         process.kill()
         process.wait()
         assert state.exists()
-        assert not (tmp_path / f"killed{i}" / "metrics.json").exists()
-        assert start(f"killed{i}").wait(timeout=120) == 0
-        assert "Going on after step" in (tmp_path / f"killed{i}.log").read_text()
-        model = keras.models.load_model(tmp_path / f"killed{i}" / "model.keras")
+        assert not (tmp_path / name / "metrics.json").exists()
+        assert start(name).wait(timeout=120) == 0
+        assert "Going on after step" in (tmp_path / f"{name}.log").read_text()
+        model = keras.models.load_model(tmp_path / name / "model.keras")
         for a, b in zip(model.variables, expected.variables, strict=True):
             np.testing.assert_array_equal(a.value, b.value)
+        histories = {(tmp_path / run / "history.json").read_text() for run in ("alone", name)}
+        assert len(histories) == 1
 
 
 def compiled(model, rule):

@@ -4,7 +4,14 @@ import os
 
 import pytest
 
-from bit_keras.training.run_directory import METRICS, claim, versions, write_json
+from bit_keras.training.run_directory import (
+    METRICS,
+    SEEDS,
+    claim,
+    seed_run,
+    versions,
+    write_json,
+)
 
 CONFIGURATION = {"model": "R14x0.5", "seed": 0, "rule": {"steps": 300, "boundaries": [1, 2]}}
 
@@ -78,3 +85,17 @@ def test_events_of_a_run_that_starts_over_are_removed(tmp_path):
     (tmp_path / "state.npz").unlink()
     claim(tmp_path, CONFIGURATION, overwrite=False)
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_a_single_run_and_those_of_several_seeds_do_not_share_a_directory(tmp_path):
+    claim(seed_run(tmp_path, 0), CONFIGURATION, overwrite=False)
+    with pytest.raises(ValueError, match="holds the runs of several seeds"):
+        claim(tmp_path, CONFIGURATION, overwrite=False)
+    write_json(tmp_path / SEEDS, {})
+    (seed_run(tmp_path, 0) / "notes.txt").write_text("mine")
+    claim(seed_run(tmp_path, 12), CONFIGURATION, overwrite=False)
+    claim(tmp_path / "seed-of-doubt", CONFIGURATION, overwrite=False)
+    assert claim(tmp_path, CONFIGURATION, overwrite=True) is None
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "seed-0", "seed-of-doubt"]
+    assert os.listdir(tmp_path / "seed-0") == ["notes.txt"]
+    assert os.listdir(tmp_path / "seed-of-doubt") == ["config.json"]

@@ -1,0 +1,124 @@
+"""Fine-tuning runs in columns: what stands in one differs only in the task and the seed."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bit_keras.studies.found_runs import FoundRun, LeftOut
+from bit_keras.studies.rule_name import RuleName, rule_name
+
+# So much of a value tells it from another one.
+_SHORT = 12
+
+
+@dataclass(frozen=True)
+class Column:
+    """Runs of one model, with the same weights, rule and number of examples.
+
+    Attributes:
+        title: what they have in common.
+        runs: by task and by seed; those of a task differ in the seed alone.
+    """
+
+    title: str
+    runs: Mapping[str, Mapping[int, FoundRun]]
+
+    def accuracies(self, task: str) -> dict[int, float]:
+        """Returns the test accuracies on a task, 0 to 1, by seed."""
+        return {seed: run.accuracy for seed, run in self.runs.get(task, {}).items()}
+
+
+def without_seed(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what runs have in common that differ only in the seed."""
+    seeded = {"seed"}
+    if configuration.get("weights") == "random":
+        seeded.add("initial_state_sha256")  # the seed draws them
+    return {
+        key: value
+        for key, value in configuration.items()
+        if key not in seeded and value is not None  # what was not asked for
+    }
+
+
+def canonical(content: Any) -> str:
+    """Returns a text that is the same for equal content."""
+    return json.dumps(content, sort_keys=True)
+
+
+def without_repeated(runs: Iterable[FoundRun]) -> tuple[list[FoundRun], list[LeftOut]]:
+    """Returns the first run of each configuration and seed, and the others with the reason."""
+    first, left_out = {}, []
+    for run in runs:
+        key = canonical([without_seed(run.configuration), run.seed])
+        if key in first:
+            reason = f"the same configuration and seed as {first[key].path}, which counts"
+            left_out.append(LeftOut(run.path, reason))
+        else:
+            first[key] = run
+    return list(first.values()), left_out
+
+
+def columns(runs: Sequence[FoundRun]) -> list[Column]:
+    """Returns the columns of fine-tuning runs, none of them repeated.
+
+    A run stands in every column whose rule is its own for its task: a small task may be the same
+    under two budgets.
+    """
+    alike = defaultdict(list)
+    for run in runs:
+        asked = run.configuration
+        alike[asked["model"], asked["weights"], asked["examples_per_class"]].append(run)
+    found = []
+    for (model, weights, shots), group in alike.items():
+        for rule, members in _by_rule(group).items():
+            title = [model, f"{weights} weights", str(rule)]
+            title += [f"{shots} example{'s' * (shots != 1)} a class"] if shots else []
+            found += _by_variant(title, members)
+    return sorted(found, key=lambda column: column.title)
+
+
+def _by_rule(runs: Sequence[FoundRun]) -> dict[RuleName, list[FoundRun]]:
+    """As few rules as give all runs, each with all of those that it gives."""
+    own = {rule_name(run.configuration) for run in runs}
+    # What was asked for once may show as its steps in one task, and as its resolution in another.
+    names = own | {joined for a in own for b in own if (joined := a.joined(b)) is not None}
+    members = {
+        name: {i for i, run in enumerate(runs) if name.fits(run.configuration)}
+        for name in sorted(names, key=lambda name: (len(name.budget), str(name)))
+    }
+    kept, left = {}, set(range(len(runs)))
+    while left:
+        # The first of equal ones has the smallest budget.
+        name = max(members, key=lambda name: len(members[name] & left))
+        kept[name] = [runs[i] for i in sorted(members[name])]
+        left -= members[name]
+    return kept
+
+
+def _by_variant(title: list[str], runs: Sequence[FoundRun]) -> list[Column]:
+    """Columns apart for those runs of a task that differ in more than the seed."""
+    tasks = defaultdict(lambda: defaultdict(dict))
+    for run in runs:
+        variant = canonical(without_seed(run.configuration))
+        tasks[run.configuration["task"]][variant][run.seed] = run
+    together, apart = {}, []
+    for task, variants in tasks.items():
+        if len(variants) == 1:
+            (together[task],) = variants.values()
+            continue
+        for variant, seeds in variants.items():
+            words = _differences(json.loads(variant), map(json.loads, variants))
+            apart.append(Column(", ".join([*title, *words]), {task: seeds}))
+    return ([Column(", ".join(title), together)] if together else []) + apart
+
+
+def _differences(asked: dict[str, Any], others: Iterable[dict[str, Any]]) -> list[str]:
+    others = list(others)
+    keys = sorted({key for other in others for key in other})
+    return [
+        f"{key} {str(asked.get(key))[:_SHORT]}"
+        for key in keys
+        if any(other.get(key) != asked.get(key) for other in others)
+    ]

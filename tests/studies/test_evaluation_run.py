@@ -1,0 +1,228 @@
+"""`bit-keras evaluate`, end to end on the digits."""
+
+import csv
+import json
+import os
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from array_tasks import array_task
+from networks import randomize, shrink, tiny
+
+import bit_keras
+from bit_keras.cli import main
+from bit_keras.studies.evaluation_run import evaluate_saved
+
+FILES = {
+    "config.json",
+    "metrics.json",
+    "per_class.csv",
+    "confusion_matrix.png",
+    "worst_mistakes.png",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of fine-tuning, of two steps."""
+    return bit_keras.finetune(
+        "R14x0.5",
+        "digits",
+        budget={"steps": 2, "batch_size": 8},
+        output_dir=tmp_path_factory.mktemp("runs") / "first",
+        verbose=False,
+    )
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "mine.keras"
+    randomize(tiny(input_shape=(32, 32, 3), name="my_net")).save(path)
+    return path
+
+
+@pytest.fixture
+def task():
+    """Twenty images of ten classes, but for class 3."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3)).astype("uint8")
+    return array_task(images, [label if label != 3 else 4 for label in (*range(10), *range(10))])
+
+
+def read(directory):
+    return json.loads((directory / "metrics.json").read_text())
+
+
+def test_the_command(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", str(run.output_dir)]) == 0
+    said = capsys.readouterr().out
+    directory = tmp_path / "runs" / "evaluate-first-digits"
+    assert set(os.listdir(directory)) == FILES
+    metrics = read(directory)
+    # The model on the disk is the one that was trained, at the resolution of the training.
+    for name in ("test_accuracy", "num_test_examples"):
+        assert metrics[name] == run.metrics[name]
+    assert metrics["test_loss"] == pytest.approx(run.metrics["test_loss"], rel=1e-5)
+    assert metrics["seed"] is None
+    assert metrics["versions"]["keras"] == keras.__version__
+    configuration = metrics["configuration"]
+    assert re.fullmatch("[0-9a-f]{64}", configuration.pop("model_sha256"))
+    assert configuration == {
+        "command": "evaluate",
+        "model": "R14x0.5",
+        "weights": "saved",
+        "task": "digits",
+        "num_test_examples": 360,
+        "crop": 32,
+    }
+    assert f"Test accuracy {metrics['test_accuracy']:.2%} of all 360 test images, top-5" in said
+    worst = min(metrics["per_class_accuracy"].values())
+    assert f"{worst:.1%}" in said.split("Classes with the lowest accuracy")[1]
+    assert "Most frequent confusions" in said
+    for picture in ("confusion_matrix.png", "worst_mistakes.png"):
+        image = tf.io.decode_png((directory / picture).read_bytes())
+        assert min(image.shape[:2]) > 300
+        assert float(tf.math.reduce_std(tf.cast(image, "float32"))) > 10
+
+    before = {name: (directory / name).stat().st_mtime_ns for name in FILES}
+    assert main(["evaluate", str(run.output_dir / "model.keras")]) == 0
+    assert "finished: nothing to do" in capsys.readouterr().out
+    assert {name: (directory / name).stat().st_mtime_ns for name in FILES} == before
+    assert main(["evaluate", str(run.output_dir), "--crop=40"]) == 2
+    assert "crop is 32 there and 40 here" in capsys.readouterr().err
+
+
+def test_the_table_of_classes(saved, task, tmp_path):
+    metrics = evaluate_saved(saved, task, output_dir=tmp_path / "e", verbose=False)
+    assert metrics == read(tmp_path / "e")
+    with open(tmp_path / "e" / "per_class.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == list(task.class_names)
+    assert [int(row["num_test_examples"]) for row in rows] == [2, 2, 2, 0, 4, 2, 2, 2, 2, 2]
+    assert sum(int(row["num_right"]) for row in rows) == round(20 * metrics["test_accuracy"])
+    accuracies = {row["class"]: float(row["accuracy"] or "nan") for row in rows}
+    assert np.isnan(accuracies.pop("class 3"))
+    assert metrics["per_class_accuracy"].pop("class 3") is None
+    assert accuracies == metrics["per_class_accuracy"]
+
+
+def test_a_file_of_no_run_is_taken_at_its_own_size(saved, task, tmp_path):
+    metrics = evaluate_saved(saved, task, output_dir=tmp_path / "e", verbose=False)
+    assert metrics["configuration"]["crop"] == 32
+    assert metrics["configuration"]["model"] == "my_net"
+    rule = bit_keras.HyperRule.for_task(1437, (8, 8)).scaled(resize=32, crop=32)
+    expected = bit_keras.evaluate(keras.models.load_model(saved), task, rule)
+    assert {name: metrics[name] for name in expected} == expected
+
+
+def test_a_file_of_no_run_and_of_any_size_is_taken_at_that_of_the_rule(tmp_path, monkeypatch):
+    seen = []
+
+    def stop(model, task, rule, progress_bar):
+        seen.append(rule.crop)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bit_keras.studies.evaluation_run.predict", stop)
+    tiny().save(tmp_path / "any.keras")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_saved(tmp_path / "any.keras", "digits", output_dir=tmp_path / "e", verbose=False)
+    assert seen == [128]
+    # Interrupted, it is no result, and the same call begins again.
+    assert os.listdir(tmp_path / "e") == ["config.json"]
+
+
+def test_a_published_checkpoint(task, tmp_path, monkeypatch):
+    shrink(monkeypatch)
+    monkeypatch.setenv("BIT_KERAS_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "vtab" / "BiT-M-R50x1-run0-svhn.npz"
+    file.parent.mkdir()
+    model = randomize(tiny())
+    bit_keras.save_npz(model, file)
+    metrics = evaluate_saved("BiT-M-R50x1", task, weights="vtab/run0/svhn", verbose=False)
+    assert metrics == read(tmp_path / "runs" / "evaluate-BiT-M-R50x1-vtab-run0-svhn-arrays")
+    assert metrics["configuration"]["model"] == "BiT-M-R50x1"
+    assert metrics["configuration"]["weights"] == "vtab/run0/svhn"
+    # The resolution of its training, by the rule for SVHN's images of 32 pixels.
+    assert metrics["configuration"]["crop"] == 128
+    expected = bit_keras.evaluate(model, task)
+    assert metrics["per_class_accuracy"] == expected["per_class_accuracy"]
+    assert metrics["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "evaluate needs MODEL"),
+        (["none.keras"], "There is no model none.keras"),
+        (["{saved}"], "It is not known which task"),
+        (["{saved}", "--task=digit"], "Did you mean 'digits'"),
+        (["{saved}", "--task=digits", "--crop=0"], "crop must be an integer of at least 1"),
+        (["{saved}", "--task=digits", "--crop=64"], "takes images (32, 32, 3)"),
+        (["{saved}", "--task=digits", "--weights=a.npz"], "which has its own"),
+        (["{saved}", "--task=digits", "--output_dir=/proc/none"], "cannot be written"),
+        (["{saved}", "--task=digits", "--output_dir={run}", "--overwrite"], "holds a model.keras"),
+        (["{run}", "--task=digits", "--skip_corrupt"], "takes no option 'skip_corrupt'"),
+        (["BiT-M-R50x1", "--task=digits"], "tells 21843 classes apart; task 'digits' has 10"),
+        (["BiT-M-R50x1", "--task=digits", "--weights=a.npz"], "No weight file at a.npz"),
+        (["BiT-M-R50x1", "--task=digits", "--weights=vtab/run0/svhn"], "BIT_KERAS_OFFLINE"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    arguments, message, run, saved, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("BIT_KERAS_HOME", str(tmp_path / "cache"))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    before = {path: path.stat().st_mtime_ns for path in run.output_dir.iterdir()}
+    arguments = [argument.format(saved=saved, run=run.output_dir) for argument in arguments]
+    assert main(["evaluate", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("bit-keras: ")
+    assert message in said
+    assert not list(here.iterdir())
+    assert {path: path.stat().st_mtime_ns for path in run.output_dir.iterdir()} == before
+
+
+def test_a_model_of_other_classes(tmp_path):
+    tiny(classes=4).save(tmp_path / "four.keras")
+    with pytest.raises(ValueError, match=r"gives \(None, 4\); task 'digits' needs"):
+        evaluate_saved(tmp_path / "four.keras", "digits", output_dir=tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+
+
+def test_another_commands_run_is_never_overwritten(saved, tmp_path):
+    directory = tmp_path / "unfinished"
+    directory.mkdir()
+    (directory / "config.json").write_text('{"command": "finetune"}')
+    (directory / "state.npz").write_bytes(b"of many hours")
+    with pytest.raises(ValueError, match="holds a run of bit-keras finetune"):
+        evaluate_saved(saved, "digits", output_dir=directory, overwrite=True)
+    assert (directory / "state.npz").exists()
+
+
+def test_another_evaluation_takes_the_place_only_with_overwrite(task, tmp_path, monkeypatch):
+    for name, seed in (("one", 0), ("two", 1)):
+        randomize(tiny(input_shape=(32, 32, 3)), seed).save(tmp_path / f"{name}.keras")
+    arguments = {"output_dir": tmp_path / "e", "verbose": False}
+    first = evaluate_saved(tmp_path / "one.keras", task, **arguments)
+    with pytest.raises(ValueError, match="model_sha256 is"):
+        evaluate_saved(tmp_path / "two.keras", task, **arguments)
+    assert read(tmp_path / "e") == first
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bit_keras.studies.evaluation_run.predict", stop)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_saved(tmp_path / "two.keras", task, overwrite=True, **arguments)
+    # Nothing of the first outlives an interruption of the second, which begins again.
+    assert os.listdir(tmp_path / "e") == ["config.json"]
+    second = evaluate_saved(tmp_path / "two.keras", task, **arguments)
+    assert second["test_loss"] != first["test_loss"]
+    assert set(os.listdir(tmp_path / "e")) == FILES
