@@ -6,6 +6,8 @@ them and fails when one is mended. This file stands on these parts of Keras and 
 not public, which is why setup.cfg pins their minor releases:
 
     Functional, functional_init_arguments     what a graph's class and constructor are
+    Layer._assert_input_compatibility         sees what a model is called on
+    Functional._standardize_inputs            the same, where JAX's trainer goes past the other
     Model._maybe_symbolic_build               builds losses and metrics before the first step
     Model._get_metrics_result_or_logs         what fit and evaluate report
     TFEpochIterator._distributed_dataset      the data that a fit is about to read
@@ -14,6 +16,7 @@ not public, which is why setup.cfg pins their minor releases:
 """
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -21,6 +24,8 @@ from typing import Any
 import keras
 from keras.src.models import Functional
 from keras.src.models.model import functional_init_arguments
+
+from bit_keras.habits import check_images, check_labels, warn_of_logits
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -78,6 +83,13 @@ class Model(keras.Model):
             _make_functional(type(self))
         super().__init__(*args, **kwargs)
 
+    @functools.wraps(keras.Model.fit)
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        # Not in compile: a class with one of its own is not compiled when Keras loads it.
+        warn_of_logits(self)
+        check_labels(self, x, y)
+        return super().fit(x, y, *args, **kwargs)
+
     def make_train_function(self, force: bool = False) -> None:
         if not _is_distributed(self):
             super().make_train_function(force)
@@ -105,6 +117,14 @@ class Model(keras.Model):
             return outputs
         copies = self.distribute_strategy.num_replicas_in_sync
         return keras.tree.map_structure(lambda rows: rows[: len(rows) // copies], outputs)
+
+    def _assert_input_compatibility(self, *args: Any) -> None:
+        check_images(self, args[0])
+        super()._assert_input_compatibility(*args)
+
+    def _standardize_inputs(self, inputs: Any) -> Any:
+        check_images(self, inputs)
+        return super()._standardize_inputs(inputs)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # Stock Keras reads a batch here to see its shapes, and reduces it, which is what fails with

@@ -1,5 +1,9 @@
 """From pixels to the network's input, and from its output to names."""
 
+import functools
+import os
+import warnings
+
 import keras
 import numpy as np
 from keras import ops
@@ -13,23 +17,86 @@ def preprocess_input(images):
 
     Source: the official code, `input_pipeline_tf2_or_jax.py`.
 
+    Values of another range are warned of, once: floats of at most 1, and what looks preprocessed
+    already. Tensors that have no values yet, as in a tf.data map, are not looked at.
+
     Args:
         images: uint8 or float, 0 to 255, RGB in the last axis; any shape. A numpy array, a tensor
-            of the Keras backend, or a KerasTensor.
+            of the Keras backend, a list of either, or a KerasTensor.
 
     Returns:
         float32 of the same shape; a numpy array for a numpy array.
+
+    Raises:
+        TypeError: for what is no pixels: a PIL image, a path, a dataset.
+        ValueError: for a list of images that differ in size.
 
     Example:
 
     >>> preprocess_input(np.array([0, 255], "uint8"))
     array([-1.,  1.], dtype=float32)
     """
+    _check_pixels(images)
+    _warn_of_other_ranges(images)
     if isinstance(images, np.ndarray):
         return (images.astype("float32") - 127.5) / 127.5
     if not keras.utils.is_keras_tensor(images):
         images = ops.convert_to_tensor(images)
     return (ops.cast(images, "float32") - 127.5) / 127.5
+
+
+def _check_pixels(images) -> None:
+    """Refuses, by a name that the user knows, what cannot be pixels."""
+    if isinstance(images, list | tuple):
+        for image in images:
+            _check_pixels(image)
+        shapes = {tuple(image.shape) for image in images if hasattr(image, "shape")}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"preprocess_input: images of different shapes: {sorted(shapes)}. Expected one "
+                "shape; resize them first, or call it for each image."
+            )
+    elif isinstance(images, str | bytes | os.PathLike):
+        raise TypeError(
+            f"preprocess_input: got {images!r}; expected pixels from 0 to 255. Read a file by "
+            "keras.utils.img_to_array(keras.utils.load_img(path))."
+        )
+    elif type(images).__module__.split(".")[0] == "PIL":
+        raise TypeError(
+            f"preprocess_input: got a PIL image of mode {images.mode!r}; expected its pixels: "
+            'np.asarray(image.convert("RGB")).'
+        )
+    elif hasattr(images, "element_spec"):
+        raise TypeError(
+            f"preprocess_input: got a {type(images).__name__}; expected pixels. Map it: "
+            "dataset.map(lambda images, labels: (preprocess_input(images), labels))."
+        )
+
+
+def _warn_of_other_ranges(images) -> None:
+    if "float" not in str(getattr(images, "dtype", "")):
+        return
+    try:
+        values = ops.convert_to_numpy(images)
+    except (NotImplementedError, TypeError, ValueError):
+        return  # a tensor without values: each backend says so by another error
+    if not values.size:
+        return
+    low, high = values.min(), values.max()
+    # Interpolation undershoots by a few percent of the largest value, [-1, 1] and standardized
+    # images reach far below.
+    if low < -0.25 * max(high, 1):
+        _warn_once("has negative values, as if it were preprocessed already")
+    elif low >= 0 and high <= 1 and (values != np.floor(values)).any():
+        _warn_once("has no value above 1, as if it were scaled to [0, 1]: multiply it by 255")
+
+
+@functools.cache
+def _warn_once(what: str) -> None:
+    warnings.warn(
+        f"preprocess_input: the input {what}. Expected pixels from 0 to 255.",
+        stacklevel=4,  # the caller of preprocess_input
+    )
 
 
 def decode_predictions(logits, top: int = 5) -> list[list[tuple[str, str, float]]]:
@@ -49,7 +116,7 @@ def decode_predictions(logits, top: int = 5) -> list[list[tuple[str, str, float]
         release's label files, which are downloaded once.
 
     Raises:
-        ValueError: logits of another shape, or `top` out of range.
+        ValueError: logits of another shape, probabilities, or `top` out of range.
         DownloadError: the label files are not on this machine and cannot be fetched.
     """
     logits = np.asarray(ops.convert_to_numpy(logits), "float64")
@@ -61,6 +128,11 @@ def decode_predictions(logits, top: int = 5) -> list[list[tuple[str, str, float]
     classes = logits.shape[1]
     if not 1 <= top <= classes:
         raise ValueError(f"decode_predictions: top={top}; expected 1 to {classes}.")
+    if logits.any() and logits.min() >= 0 and logits.max() <= 1:
+        raise ValueError(
+            "decode_predictions: all values are from 0 to 1, as probabilities are; expected "
+            "logits, the output of a model without classifier_activation."
+        )
     probabilities = _softmax(logits) if classes == 1_000 else _sigmoid(logits)
     ids, names = class_names(classes)
     best = np.argsort(-logits, axis=1, kind="stable")[:, :top]

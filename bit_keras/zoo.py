@@ -142,6 +142,7 @@ def create(
     TensorShape([1, 2048])
     """
     variant = _variant(model)
+    _check_include_top(include_top)
     if classes is not None:
         check_classes(classes)
     if pretrained is not False:
@@ -186,6 +187,8 @@ def _local_path(variant: Variant, pretrained) -> tuple[str | os.PathLike | None,
     """The path of the weight file that `pretrained` means, or None, and whether it is published."""
     if pretrained is False:
         return None, False
+    if pretrained is None:
+        raise ValueError("pretrained=None: expected False for random weights, or True for trained.")
     names = {name for _, name in CHECKPOINTS}
     if pretrained is True or pretrained in names:
         checkpoint = _published(variant, "upstream" if pretrained is True else pretrained)
@@ -195,9 +198,15 @@ def _local_path(variant: Variant, pretrained) -> tuple[str | os.PathLike | None,
         return pretrained, False
     raise FileNotFoundError(
         f"pretrained={str(pretrained)!r} is no file and no name of a checkpoint; the nearest name "
-        f"is {nearest_name(pretrained, sorted(names))!r}. All of {variant.name} are listed by "
+        f"is {_nearest_checkpoint(pretrained, variant)!r}. All of {variant.name} are listed by "
         f"bit_keras.list_checkpoints({variant.name!r})."
     )
+
+
+def _nearest_checkpoint(name, variant: Variant) -> str:
+    if name == "imagenet":  # what keras.applications calls ILSVRC-2012
+        return "ilsvrc2012" if (variant.name, "ilsvrc2012") in CHECKPOINTS else "upstream"
+    return nearest_name(name, sorted({other for _, other in CHECKPOINTS}))
 
 
 def _published(variant: Variant, name: str) -> Checkpoint:
@@ -240,6 +249,14 @@ class _Discarding(contextlib.AbstractContextManager):
             ) from error
 
 
+def _check_include_top(include_top) -> None:
+    if include_top not in (True, False):
+        raise ValueError(
+            f"include_top={include_top!r}: expected True or False. The order of the arguments is "
+            "pretrained, include_top, classes: name them."
+        )
+
+
 def _check_channels(input_shape) -> None:
     check_input_shape(input_shape)
     if input_shape[-1] != 3:
@@ -260,6 +277,15 @@ def _choose_head(contents: Contents, classes, include_top, checkpoint) -> tuple[
     return "match", contents.classes
 
 
+def _answer_to(arguments) -> str:
+    if "weights" not in arguments:
+        return ""
+    return (
+        ": weights= of keras.applications is pretrained= here, False for random weights, True for "
+        "the upstream checkpoint, or its name or path"
+    )
+
+
 def _constructor(variant: Variant) -> Callable[..., ResNetV2]:
     """A function of the variant's own name, with `create`'s signature and description."""
 
@@ -267,7 +293,7 @@ def _constructor(variant: Variant) -> Callable[..., ResNetV2]:
         try:
             bound = constructor.__signature__.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{function_name}() {error}") from None
+            raise TypeError(f"{function_name}() {error}{_answer_to(kwargs)}") from None
         return create(variant.name, *bound.args, **bound.kwargs)
 
     arch, upstream = variant.architecture, variant.upstream

@@ -93,6 +93,14 @@ def test_wrong_arguments(shape, top, message, server):
     assert not server.requests
 
 
+@pytest.mark.parametrize("classes", PREFIXES)
+def test_probabilities_are_no_logits(classes, server):
+    probabilities = np.full((2, classes), 1 / classes)
+    with pytest.raises(ValueError, match=r"as probabilities are; expected logits"):
+        decode_predictions(probabilities)
+    assert not server.requests
+
+
 def test_other_numbers_of_classes(server):
     with pytest.raises(ValueError, match="classes=18291: expected 1000 or 21843"):
         class_names(18_291)

@@ -1,10 +1,15 @@
-"""Pixels to the network's range."""
+"""Pixels to the network's range, and what is none."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 from bit_keras import preprocess_input
+from bit_keras.preprocessing import _warn_once
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
@@ -33,3 +38,69 @@ def test_the_input_is_left_alone():
     pixels = np.full((2, 2, 3), 7.0, "float32")
     preprocess_input(pixels)
     assert (pixels == 7).all()
+
+
+@pytest.fixture(autouse=True)
+def _warned_of_nothing():
+    _warn_once.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (Image.new("RGBA", (4, 4)), r"PIL image of mode 'RGBA'.*np\.asarray"),
+        ([Image.new("L", (4, 4))], "PIL image of mode 'L'"),
+        ("cat.jpg", r"got 'cat\.jpg'.*load_img"),
+        (Path("cat.jpg"), "load_img"),
+        (tf.data.Dataset.range(3), r"dataset\.map"),
+    ],
+)
+def test_what_is_no_pixels(images, message):
+    with pytest.raises(TypeError, match=message):
+        preprocess_input(images)
+
+
+def test_images_of_different_shapes():
+    with pytest.raises(ValueError, match=r"different shapes: \[\(4, 4, 3\), \(5, 4, 3\)\]"):
+        preprocess_input([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))])
+
+
+UNIT = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("kind", [np.asarray, keras.ops.convert_to_tensor])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (UNIT, r"scaled to \[0, 1\]"),
+        (UNIT * 2 - 1, "preprocessed already"),
+        (UNIT * 0.1 - 1, "preprocessed already"),
+        (UNIT * 255 - 120, "preprocessed already"),
+    ],
+)
+def test_another_range_is_warned_of_once(kind, images, message):
+    with pytest.warns(UserWarning, match=message) as caught:
+        preprocess_input(kind(images))
+    assert caught[0].filename == __file__
+    preprocess_input(kind(images))  # a second warning would be an error
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((4, 4, 3), "float32"),
+        np.ones((4, 4, 3), "uint8"),
+        np.ones((4, 4, 3), "float32"),
+        UNIT * 255,
+        np.zeros((0, 4, 4, 3), "float32"),
+        keras.ops.image.resize(np.eye(9)[..., None] * 255.0, (31, 31), "bicubic"),
+    ],
+)
+def test_pixels_are_not_warned_of(images):
+    preprocess_input(images)
+
+
+def test_tensors_without_values_are_not_looked_at():
+    unit = tf.data.Dataset.from_tensors(UNIT).map(preprocess_input)
+    np.testing.assert_array_equal(next(iter(unit)), (UNIT - 127.5) / 127.5)
+    tf.function(preprocess_input, jit_compile=True)(UNIT)

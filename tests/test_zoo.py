@@ -162,6 +162,18 @@ def test_refusals(checkpoint, tmp_path):
         bit_keras.BiT_M_R50x1(clases=3)
 
 
+def test_arguments_of_keras_applications():
+    with pytest.raises(TypeError, match=r"BiT_M_R50x1\(\) got an.*'weights'.*pretrained= here"):
+        bit_keras.BiT_M_R50x1(weights="imagenet")
+    with pytest.raises(ValueError, match=r"include_top='imagenet': expected True or False"):
+        bit_keras.BiT_M_R50x1(True, "imagenet")
+    with pytest.raises(ValueError, match="expected False for random weights"):
+        bit_keras.BiT_M_R50x1(pretrained=None)
+    for model, nearest in (("BiT-M-R50x1", "ilsvrc2012"), ("BiT-S-R50x1", "upstream")):
+        with pytest.raises(FileNotFoundError, match=rf"the nearest name is '{nearest}'"):
+            bit_keras.create(model, pretrained="imagenet")
+
+
 def test_a_file_without_a_head(tmp_path):
     path = tmp_path / "body.npz"
     bit_keras.save_npz(bit_keras.create("BiT-S-R50x1", include_top=False), path)
