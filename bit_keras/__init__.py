@@ -18,12 +18,15 @@ from bit_keras.hyperrule import HyperRule
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.preprocessing import decode_predictions, preprocess_input
 from bit_keras.resnet import ResNetV2
+from bit_keras.saved_model.hub_layer import HubLayer
 from bit_keras.zoo import CONSTRUCTORS, create, list_checkpoints, list_models
 
 globals().update(CONSTRUCTORS)
 
 _LAZY = {
     "evaluate": "bit_keras.evaluation.accuracy",
+    "fewshot": "bit_keras.studies.fewshot",
+    "export_saved_model": "bit_keras.saved_model.export",
     "finetune": "bit_keras.training.finetune",
     "task": "bit_keras.data.tasks",
 }
@@ -32,6 +35,7 @@ __all__ = [
     "CheckpointError",
     "DownloadError",
     "GroupNormalization",
+    "HubLayer",
     "HyperRule",
     "Model",
     "ResNetV2",

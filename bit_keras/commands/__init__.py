@@ -3,9 +3,15 @@
 Each imports what it runs when it is run: `bit-keras --help` waits for no TensorFlow.
 """
 
-from bit_keras.commands import finetune, models
+from bit_keras.commands import evaluate, export, fewshot, finetune, models, report, time, vtab
 
 COMMANDS = {
+    "evaluate": evaluate.COMMAND,
+    "export": export.COMMAND,
+    "fewshot": fewshot.COMMAND,
     "finetune": finetune.COMMAND,
     "models": models.COMMAND,
+    "report": report.COMMAND,
+    "time": time.COMMAND,
+    "vtab": vtab.COMMAND,
 }
