@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bit_keras.studies.found_runs import FoundRun, LeftOut
-from bit_keras.studies.rule_name import RuleName, rule_name
 
 # So much of a value tells it from another one.
 _SHORT = 12
@@ -60,44 +59,26 @@ def without_repeated(runs: Iterable[FoundRun]) -> tuple[list[FoundRun], list[Lef
     return list(first.values()), left_out
 
 
-def columns(runs: Sequence[FoundRun]) -> list[Column]:
-    """Returns the columns of fine-tuning runs, none of them repeated.
+def rule_name(configuration: Mapping[str, Any]) -> str:
+    """Returns the recipe and the budget of a run in words: "paper recipe, batch_size 128"."""
+    budget = (f"{name} {value:g}" for name, value in configuration["budget"].items())
+    return ", ".join([f"{configuration['recipe']} recipe", *budget])
 
-    A run stands in every column whose rule is its own for its task: a small task may be the same
-    under two budgets.
-    """
+
+def columns(runs: Sequence[FoundRun]) -> list[Column]:
+    """Returns the columns of fine-tuning runs, none of them repeated."""
     alike = defaultdict(list)
     for run in runs:
         asked = run.configuration
-        alike[asked["model"], asked["weights"], asked["examples_per_class"]].append(run)
-    found = []
-    for (model, weights, shots), group in alike.items():
-        for rule, members in _by_rule(group).items():
-            title = [model, f"{weights} weights", str(rule)]
-            title += [f"{shots} example{'s' * (shots != 1)} a class"] if shots else []
-            found += _by_variant(title, members)
+        shots = asked["examples_per_class"]
+        title = [asked["model"], f"{asked['weights']} weights", rule_name(asked)]
+        title += [f"{shots} example{'s' * (shots != 1)} a class"] if shots else []
+        alike[tuple(title)].append(run)
+    found = [column for title, group in alike.items() for column in _by_variant(title, group)]
     return sorted(found, key=lambda column: column.title)
 
 
-def _by_rule(runs: Sequence[FoundRun]) -> dict[RuleName, list[FoundRun]]:
-    """As few rules as give all runs, each with all of those that it gives."""
-    own = {rule_name(run.configuration) for run in runs}
-    # What was asked for once may show as its steps in one task, and as its resolution in another.
-    names = own | {joined for a in own for b in own if (joined := a.joined(b)) is not None}
-    members = {
-        name: {i for i, run in enumerate(runs) if name.fits(run.configuration)}
-        for name in sorted(names, key=lambda name: (len(name.budget), str(name)))
-    }
-    kept, left = {}, set(range(len(runs)))
-    while left:
-        # The first of equal ones has the smallest budget.
-        name = max(members, key=lambda name: len(members[name] & left))
-        kept[name] = [runs[i] for i in sorted(members[name])]
-        left -= members[name]
-    return kept
-
-
-def _by_variant(title: list[str], runs: Sequence[FoundRun]) -> list[Column]:
+def _by_variant(title: tuple[str, ...], runs: Sequence[FoundRun]) -> list[Column]:
     """Columns apart for those runs of a task that differ in more than the seed."""
     tasks = defaultdict(lambda: defaultdict(dict))
     for run in runs:

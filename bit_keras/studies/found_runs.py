@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bit_keras.studies.rule_name import rule_name
 from bit_keras.training import run_directory
 
 # What a table needs to know of a fine-tuning run.
@@ -18,7 +17,8 @@ _FINETUNE = {
     "task": str,
     "num_examples": int,
     "examples_per_class": int | None,
-    "rule": dict,
+    "recipe": str,
+    "budget": dict,
 }
 
 
@@ -141,8 +141,7 @@ def _problem_of_finetune(configuration: dict[str, Any], seed: Any) -> str | None
     for name, kind in _FINETUNE.items():
         if not isinstance(values.get(name), kind):
             return f"has {name} {values.get(name)!r}, expected {kind}"
-    try:
-        rule_name(configuration)
-    except (KeyError, TypeError, ValueError) as error:
-        return f"has no rule that can be read ({type(error).__name__}: {error})"
+    for name, value in configuration["budget"].items():
+        if not isinstance(value, int | float):
+            return f"has {name} {value!r} in its budget, expected a number"
     return None

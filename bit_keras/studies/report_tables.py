@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from bit_keras.data import vtab
 from bit_keras.studies import published
-from bit_keras.studies.columns import Column, canonical, without_seed
+from bit_keras.studies.columns import Column, canonical, rule_name, without_seed
 from bit_keras.studies.found_runs import FoundRun, LeftOut
-from bit_keras.studies.rule_name import rule_name
 from bit_keras.studies.summary import summarize
 from bit_keras.studies.text_table import TextTable
 from bit_keras.studies.vtab_score import SCORE, Results, mean_text, vtab_table
@@ -125,7 +124,7 @@ def _other_row(runs: Sequence[FoundRun]) -> tuple[str, ...]:
     return (
         first.command,
         *(str(asked.get(key, "")) for key in ("task", "model", "weights")),
-        str(rule_name(asked) if first.command == "finetune" else asked.get("method", "")),
+        rule_name(asked) if first.command == "finetune" else str(asked.get("method", "")),
         str(asked.get("examples_per_class") or ""),
         ", ".join(map(str, seeds)),
         accuracy,

@@ -204,8 +204,13 @@ def plan(
     origin = _origin(model, pretrained, recipe)
     name = model if isinstance(model, str) else model.name
     hyperrule = HyperRule.for_task(task.num_examples, task.image_size, name, recipe)
+    if rule is not None:
+        recipe = "given"
+    elif origin == _RANDOM:
+        recipe = "from scratch"
     rule = rule or (from_scratch.RECIPE if origin == _RANDOM else hyperrule)
-    rule = rule.scaled(**(budget or {}))
+    budget = {name: value for name, value in (budget or {}).items() if value is not None}
+    rule = rule.scaled(**budget)
     keras.utils.set_random_seed(seed)
     network = _network(model, pretrained, task)
     check_classifier(network, task, rule)
@@ -220,6 +225,8 @@ def plan(
         "eval_every": eval_every,
         "held_out": None if eval_every is None else held_out,
         "seed": seed,
+        "recipe": recipe,
+        "budget": run_directory.plain(budget),
         "rule": run_directory.plain(dataclasses.asdict(rule)),
     }
     return Plan(network, task, rule, validation, configuration)

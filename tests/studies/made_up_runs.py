@@ -38,6 +38,8 @@ def configuration(task, *, seed=0, recipe="paper", budget=None, **changes):
         "eval_every": None,
         "held_out": None,
         "seed": seed,
+        "recipe": recipe,
+        "budget": budget or {},
         "rule": dataclasses.asdict(rule.scaled(**(budget or {}))),
         **changes,
     }

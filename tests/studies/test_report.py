@@ -12,7 +12,7 @@ from made_up_runs import configuration, make_run, make_vtab, png, write_run
 import bit_keras
 from bit_keras import cli
 from bit_keras.data import standard, vtab
-from bit_keras.studies import published, rule_name
+from bit_keras.studies import published
 from bit_keras.studies.report import report
 
 PAPER = ("BiT-L", "BiT-M", "BiT-S", "generalist SOTA", "specialist SOTA")
@@ -95,7 +95,7 @@ def test_one_run_beside_the_paper(tmp_path, capsys):
     said = capsys.readouterr().out
     for text in ("97.00 (n=1)", "not run", "specialist SOTA", "this run: BiT-M-R50x1"):
         assert text in said
-    assert "this run: BiT-M-R50x1, upstream weights, paper rule" in page.texts
+    assert "this run: BiT-M-R50x1, upstream weights, paper recipe" in page.texts
 
 
 def test_seeds_become_a_median_with_its_spread(tmp_path):
@@ -110,10 +110,10 @@ def test_seeds_become_a_median_with_its_spread(tmp_path):
     [
         ({"model": "BiT-M-R101x1"}, "BiT-M-R101x1, upstream weights"),
         ({"weights": "ilsvrc2012"}, "ilsvrc2012 weights"),
-        ({"recipe": "official"}, "official rule"),
-        ({"budget": {"batch_size": 128}}, "paper rule, batch_size 128"),
+        ({"recipe": "official"}, "official recipe"),
+        ({"budget": {"batch_size": 128}}, "paper recipe, batch_size 128"),
         ({"budget": {"batch_size": 128, "base_lr": 0.001}}, "batch_size 128, base_lr 0.001"),
-        ({"budget": {"steps": 100, "crop": 64}}, "paper rule, steps 100, crop 64"),
+        ({"budget": {"steps": 100, "crop": 64}}, "paper recipe, steps 100, crop 64"),
         ({"examples_per_class": 5, "num_examples": 50}, "5 examples a class"),
         ({"num_examples": 49_000}, "num_examples 49000"),
         ({"eval_every": 100, "held_out": 0.02}, "eval_every 100, held_out 0.02"),
@@ -148,22 +148,6 @@ def test_random_weights_are_drawn_by_the_seed(tmp_path):
     assert rows(page)["CIFAR-10"]["this run"] == "50.00 ± 0.00 (n=2)"
 
 
-def test_a_budget_that_is_one_tasks_own_splits_no_column(tmp_path):
-    """500 steps are what Pets has anyway, and 160/128 is what CIFAR-10 has."""
-    budget = {"resize": 160, "crop": 128, "steps": 500}
-    for task in ("cifar10", "oxford_iiit_pet"):
-        make_run(tmp_path / "runs" / "cheap" / task, task, 0.8, budget=budget)
-    page, _ = made([tmp_path / "runs"], tmp_path)
-    assert [rows(page)[title]["this run"] for title in ("CIFAR-10", "Pets")] == ["80.00 (n=1)"] * 2
-    assert any(text.endswith("paper rule, steps 500, resize 160, crop 128") for text in page.texts)
-
-    for task in ("cifar10", "oxford_iiit_pet"):
-        make_run(tmp_path / "runs" / "whole" / task, task, 0.9)
-    page, _ = made([tmp_path / "runs"], tmp_path)
-    cells = {tuple(rows(page)[title][f"run {k}"] for title in ("CIFAR-10", "Pets")) for k in (1, 2)}
-    assert cells == {("80.00 (n=1)",) * 2, ("90.00 (n=1)",) * 2}
-
-
 def test_vtab_has_a_score_only_where_all_nineteen_are(tmp_path):
     full = list(vtab.TASKS)
     make_vtab(tmp_path / "runs" / "0", lambda key: full.index(key) / 20, seed=0)
@@ -179,29 +163,6 @@ def test_vtab_has_a_score_only_where_all_nineteen_are(tmp_path):
     assert "| natural | caltech101 | 10.00 ± 26.46 (n=3) |" in markdown
     (bars,) = (image for image in page.images if "VTAB-1k" in image["alt"])
     assert len(base64.b64decode(bars["src"].partition(",")[2])) > 10_000
-
-
-def test_vtab_at_a_budget_that_some_tasks_have_anyway_is_one_column(tmp_path):
-    make_vtab(tmp_path / "runs" / "cheap", lambda _: 0.4, budget={"resize": 160, "crop": 128})
-    page, _ = made([tmp_path / "runs"], tmp_path)
-    assert rows(page)["VTAB (19 tasks)"]["this run"] == "40.00 (n=1)"
-    large = [key for key in vtab.TASKS if f"vtab/{key}" not in rule_name._SMALL_TASKS]
-    make_vtab(tmp_path / "runs" / "whole", lambda _: 0.6, keys=large)
-    page, _ = made([tmp_path / "runs"], tmp_path)
-    # The five small tasks are the same under both.
-    scores = {rows(page)["VTAB (19 tasks)"][f"run {k}"] for k in (1, 2)}
-    assert scores == {"40.00 (n=1)", f"{(14 * 60 + 5 * 40) / 19:.2f} (n=1)"}
-
-
-def test_the_small_tasks_are_those_of_the_tables():
-    small = {name for name, row in standard.TASKS.items() if row.image_size == (32, 32)}
-    # tests/data/test_vtab.py holds the same five against the builders.
-    fixed = {"cifar100", "svhn", "eurosat", "dsprites-xpos", "dsprites-orientation"}
-    assert small | {f"vtab/{key}" for key in fixed} == rule_name._SMALL_TASKS
-    for key, row in vtab.TASKS.items():
-        if row.image_size is not None:
-            assert row.image_size[0] * row.image_size[1] >= 96 * 96
-            assert f"vtab/{key}" not in rule_name._SMALL_TASKS
 
 
 def test_a_repeated_run_counts_once(tmp_path):
@@ -231,10 +192,17 @@ DAMAGED = {
     "none": ({"test_accuracy": None, "seed": 0, "configuration": _without()}, "from 0 to 1"),
     "text": ({"test_accuracy": "0.5", "seed": 0, "configuration": _without()}, "from 0 to 1"),
     "seedless": ({"test_accuracy": 0.5, "configuration": _without()}, "has seed None"),
-    "ruleless": ({"test_accuracy": 0.5, "seed": 0, "configuration": _without("rule")}, "has rule"),
+    "recipeless": (
+        {"test_accuracy": 0.5, "seed": 0, "configuration": _without("recipe")},
+        "has recipe",
+    ),
     "rule": (
-        {"test_accuracy": 0.5, "seed": 0, "configuration": {**_without(), "rule": {"steps": 3}}},
-        "no rule that can be read",
+        {
+            "test_accuracy": 0.5,
+            "seed": 0,
+            "configuration": {**_without(), "budget": {"steps": "3"}},
+        },
+        "has steps '3'",
     ),
     "task": (
         {"test_accuracy": 0.5, "seed": 0, "configuration": {**_without(), "task": ["cifar10"]}},
@@ -324,7 +292,7 @@ def test_other_runs_have_a_table_of_their_own(tmp_path):
     assert others == [
         ["evaluate", "cifar10", "m", "saved", "", "", "", "60.00 (n=1)"],
         ["fewshot", "digits", "m", "upstream", "linear probe", "", "0, 1", "25.00"],
-        ["finetune", "digits", "BiT-M-R50x1", "upstream", "paper rule", "", "0, 1",
+        ["finetune", "digits", "BiT-M-R50x1", "upstream", "paper recipe", "", "0, 1",
          "62.50 ± 17.68 (n=2)"],
         ["vtab", "vtab", "m", "upstream", "", "", "0, 1", ""],
     ]  # fmt: skip
@@ -393,7 +361,7 @@ def test_a_run_that_finetune_made(tmp_path):
     )
     page, _ = made([tmp_path / "runs"], tmp_path)
     ((_, *row),) = page.tables[1][1:]
-    rule = "recipe for training from scratch, batch_size 4, steps 2"
+    rule = "from scratch recipe, steps 2, batch_size 4"
     accuracy = f"{100 * run.metrics['test_accuracy']:.2f} (n=1)"
     assert row == ["digits", "R14x0.5", "random", rule, "", "0", accuracy]
     (image,) = page.images
