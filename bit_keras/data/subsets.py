@@ -27,6 +27,16 @@ def few_shot(task: Task, examples_per_class: int, seed: int = 0) -> Task:
     Raises:
         ValueError: a class has fewer training examples.
     """
+    return dataclasses.replace(
+        task, train=subset(task.train, few_shot_positions(task, examples_per_class, seed))
+    )
+
+
+def few_shot_positions(task: Task, examples_per_class: int, seed: int = 0) -> np.ndarray:
+    """Returns the rising positions in the training set of what `few_shot` chooses.
+
+    Args and errors are those of `few_shot`.
+    """
     if examples_per_class < 1:
         raise ValueError(f"examples_per_class must be at least 1, got {examples_per_class}.")
     labels = read_labels(task.train)
@@ -41,7 +51,7 @@ def few_shot(task: Task, examples_per_class: int, seed: int = 0) -> Task:
             )
         rng = np.random.default_rng([seed, _FEW_SHOT, label])
         chosen.extend(rng.permutation(members)[:examples_per_class])
-    return dataclasses.replace(task, train=subset(task.train, np.sort(chosen)))
+    return np.sort(chosen)
 
 
 def hold_out(task: Task, fraction: float, seed: int = 0) -> tuple[Task, Examples]:
@@ -73,8 +83,8 @@ def hold_out(task: Task, fraction: float, seed: int = 0) -> tuple[Task, Examples
     rng = np.random.default_rng([seed, _HOLD_OUT])
     held = np.zeros(total, bool)
     held[rng.choice(total, count, replace=False)] = True
-    remaining = dataclasses.replace(task, train=_where(task.train, ~held))
-    return remaining, _where(task.train, held)
+    remaining = dataclasses.replace(task, train=where(task.train, ~held))
+    return remaining, where(task.train, held)
 
 
 def read_labels(examples: Examples) -> np.ndarray:
@@ -94,7 +104,7 @@ def subset(examples: Examples, chosen: np.ndarray) -> Examples:
     """
     mask = np.zeros(examples.num_examples, bool)
     mask[chosen] = True
-    streamed = _where(examples, mask)
+    streamed = where(examples, mask)
     # Batched by tf.data: a numpy array of bytes would drop the zeros at an image's end.
     held = streamed.elements().batch(len(chosen)).get_single_element()
     return dataclasses.replace(
@@ -104,8 +114,13 @@ def subset(examples: Examples, chosen: np.ndarray) -> Examples:
     )
 
 
-def _where(examples: Examples, mask: np.ndarray) -> Examples:
-    """Returns the examples where the mask is true; the others are passed over as they stream by."""
+def where(examples: Examples, mask: np.ndarray) -> Examples:
+    """Returns the examples where a mask is true; the others are passed over as they stream by.
+
+    Args:
+        examples: of which some are chosen.
+        mask: bool `[num_examples]`, in the fixed order.
+    """
 
     def elements() -> tf.data.Dataset:
         return (

@@ -65,7 +65,8 @@ def _check(
         raise RuntimeError(
             f"The SavedModel of {model.name!r} differs from the model: {name} by {difference:.3g} "
             f"where the largest value is {largest:.3g}; expected at most {bound:.0e} of that. "
-            "Nothing was written. A layer of the model may compute something else in a graph."
+            "Nothing was written. Either rounding alone decides the model's numbers, or a layer is "
+            "not written as it computes."
         )
 
 

@@ -77,6 +77,7 @@ def export_saved_model(
 
     Example:
 
+    >>> import bit_keras
     >>> model = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, classes=10)
     >>> bit_keras.export_saved_model(model, "/tmp/bit_keras_doctest", overwrite=True)
     >>> module = tf.saved_model.load("/tmp/bit_keras_doctest")

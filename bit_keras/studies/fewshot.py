@@ -26,7 +26,7 @@ from bit_keras.studies.fewshot_record import (
 from bit_keras.studies.fewshot_runs import check_origin, finetune_accuracies, remove_study
 from bit_keras.studies.fresh_start import release
 from bit_keras.training import run_directory
-from bit_keras.training.finetune import Plan, _digest, plan
+from bit_keras.training.plan import Plan, plan, state_digest
 
 # big_vision's few-shot evaluation has the first four; the official code's few-shot accuracies are
 # medians of five runs or more.
@@ -211,7 +211,7 @@ def _planned_probe(
     rule = HyperRule.for_task(task.num_examples, task.image_size, model.name, recipe)
     rule = rule.scaled(**size)
     network = feature_extractor(model, rule)
-    given = {"model": model.name, "weights": "given", "initial_state_sha256": _digest(network)}
+    given = {"model": model.name, "weights": "given", "initial_state_sha256": state_digest(network)}
     of_task = {"task": task.name, "num_examples": task.num_examples}
     return Plan(network, task, rule, held_out=None, configuration=given | of_task)
 

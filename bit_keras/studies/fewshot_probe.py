@@ -1,15 +1,13 @@
 """The few-shot curve by the linear probe: features once, then one closed form for each point."""
 
-import dataclasses
 import time
 from collections.abc import Iterable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from bit_keras.data import subsets
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.tasks import Task
 from bit_keras.evaluation.probe import features, fit_probe
 from bit_keras.hyperrule import HyperRule
 
@@ -28,18 +26,19 @@ def probe_accuracies(
 
     Args:
         network: what `bit_keras.evaluation.probe.feature_extractor` returns.
-        task: the task.
+        task: the task, its labels known.
         rule: of which only `crop` counts.
         points: pairs of training images per class and seed.
         verbose: whether to say what is done and to show progress bars.
     """
     start = time.monotonic()
     labels, test_labels = subsets.read_labels(task.train), subsets.read_labels(task.test)
-    chosen = {point: few_shot_positions(task, labels, *point) for point in points}
+    chosen = {point: subsets.few_shot_positions(task, *point) for point in points}
     needed = np.unique(np.concatenate(list(chosen.values())))
     if verbose:
         print(f"Features of {len(needed)} training and {len(test_labels)} test images:")
-    train = features(network, _streamed(task.train, needed), task, rule, verbose)
+    examples = subsets.where(task.train, np.isin(np.arange(task.num_examples), needed))
+    train = features(network, examples, task, rule, verbose)
     test = features(network, task.test, task, rule, verbose)
     accuracies = {}
     for point, positions in chosen.items():
@@ -47,33 +46,3 @@ def probe_accuracies(
         probe = fit_probe(train[rows], labels[positions], task.num_classes)
         accuracies[point] = float((probe.scores(test).argmax(axis=1) == test_labels).mean())
     return accuracies, time.monotonic() - start
-
-
-def few_shot_positions(task: Task, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Returns the rising positions in the training set of what `subsets.few_shot` chooses.
-
-    Args:
-        task: the task.
-        labels: int64 `[task.num_examples]`, of its training set.
-        count: training images of each class.
-        seed: of the subset.
-    """
-    # The same choice among elements that are their own positions.
-    numbers = dataclasses.replace(
-        task.train, elements=lambda: tf.data.Dataset.range(len(labels)), labels=labels
-    )
-    numbered = dataclasses.replace(task, train=numbers)
-    chosen = subsets.few_shot(numbered, count, seed).train
-    return np.fromiter(chosen.elements().as_numpy_iterator(), np.int64, chosen.num_examples)
-
-
-def _streamed(examples: Examples, chosen: np.ndarray) -> Examples:
-    """The examples at rising positions: read once, they need not be held in memory."""
-    mask = np.zeros(examples.num_examples, bool)
-    mask[chosen] = True
-
-    def elements() -> tf.data.Dataset:
-        numbered = examples.elements().enumerate()
-        return numbered.filter(lambda index, _: tf.gather(mask, index)).map(lambda _, e: e)
-
-    return dataclasses.replace(examples, num_examples=len(chosen), elements=elements, labels=None)

@@ -14,7 +14,8 @@ from bit_keras.studies.fresh_start import fresh_start, release
 from bit_keras.studies.summary import summarize
 from bit_keras.studies.text_table import TextTable
 from bit_keras.training import run_directory
-from bit_keras.training.finetune import finetune, plan
+from bit_keras.training.finetune import finetune
+from bit_keras.training.plan import plan
 
 
 def finetune_seeds(

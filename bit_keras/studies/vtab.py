@@ -15,7 +15,8 @@ from bit_keras.nearest_name import nearest_name
 from bit_keras.studies.fresh_start import release
 from bit_keras.studies.vtab_record import Failure, metrics_of, verdict, write_record
 from bit_keras.training import run_directory
-from bit_keras.training.finetune import finetune, plan
+from bit_keras.training.finetune import finetune
+from bit_keras.training.plan import plan
 
 # An image on either side of the rule's boundary of 96 * 96 pixels.
 _SIZES = (32, 32), (500, 500)

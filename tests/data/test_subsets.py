@@ -137,3 +137,16 @@ def test_hold_out_leaves_no_part_empty(fraction, count):
     message = f"arrays: held_out={fraction} of 12 training examples is {count} of them"
     with pytest.raises(ValueError, match=message):
         subsets.hold_out(numbered(12), fraction)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_few_shot_positions_are_those_of_the_chosen_images(known, count, seed):
+    labels = np.arange(12) % 3
+    images = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones([8, 8, 3], np.uint8)
+    task = array_task(images, labels)
+    task = dataclasses.replace(task, train=array_examples(images, labels, known))
+    chosen = subsets.few_shot(task, count, seed).train.dataset().as_numpy_iterator()
+    positions = subsets.few_shot_positions(task, count, seed)
+    assert [example["image"][0, 0, 0] for example in chosen] == positions.tolist()

@@ -19,7 +19,6 @@ from sklearn.linear_model import Ridge
 import bit_keras
 from bit_keras import cli
 from bit_keras.data import subsets
-from bit_keras.studies.fewshot_probe import few_shot_positions
 from bit_keras.training import run_directory
 from bit_keras.training.learning_curve import LearningCurve
 
@@ -151,12 +150,11 @@ def test_a_probe_takes_features_once_and_of_no_other_image(tmp_path, monkeypatch
 
     monkeypatch.setattr(keras.Model, "predict", predict)
     task, shots, seeds = small_task(), (1, 2), (0, 1)
-    _, labels = images_and_labels(task.train)
     needed = {
         position
         for count in shots
         for seed in seeds
-        for position in few_shot_positions(task, labels, count, seed)
+        for position in subsets.few_shot_positions(task, count, seed)
     }
     study(tmp_path, probe=True, shots=shots, seeds=seeds)
     assert seen == [len(needed), task.num_test_examples]

@@ -209,7 +209,7 @@ def test_the_rule_counts_what_is_trained_on(tmp_path):
             labels[:count],
         )
 
-    from bit_keras.training.finetune import plan
+    from bit_keras.training.plan import plan
 
     task = bit_keras.data.tasks.Task("many", ("a", "b"), (1, 1), examples(20_400), examples(2))
     network = bit_keras.ResNetV2(**TINY, classes=2)
