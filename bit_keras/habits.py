@@ -32,10 +32,10 @@ def check_images(model: keras.Model, inputs: Any) -> None:
     if not isinstance(model, Functional):
         return
     for images, wanted in zip(keras.tree.flatten(inputs), model.inputs, strict=False):
-        if hasattr(images, "shape") and hasattr(images, "dtype"):
-            problem = _problem(images, wanted)
-            if problem and _enters_a_network(wanted):
-                raise ValueError(f"Model {model.name!r} {problem}")
+        is_tensor = hasattr(images, "shape") and hasattr(images, "dtype")
+        problem = _problem(images, wanted) if is_tensor and _enters_a_network(wanted) else None
+        if problem:
+            raise ValueError(f"Model {model.name!r} {problem}")
 
 
 def _problem(images: Any, wanted: Any) -> str | None:

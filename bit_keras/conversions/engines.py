@@ -23,10 +23,12 @@ class Engine:
     Attributes:
         title: its name.
         load: path -> (float32 images `[batch, height, width, 3]` -> the model's output).
+        explains: whether what it raises says already what is wrong with which file.
     """
 
     title: str
     load: Callable[[Path], Run]
+    explains: bool = False
 
 
 def threads() -> int:
@@ -70,6 +72,8 @@ def load(path: str | os.PathLike) -> Run:
     except (ImportError, OSError):
         raise
     except Exception as error:  # each engine has errors of its own
+        if engine.explains:
+            raise
         raise ValueError(f"{engine.title} cannot load {path}: {first_line(error)}") from error
 
 
@@ -149,10 +153,10 @@ def _load_keras(path: Path) -> Run:
 
 
 _SAVED_MODEL = Engine("TensorFlow", _load_saved_model)
-_KERAS = Engine("Keras", _load_keras)
+_KERAS = Engine("Keras", _load_keras, explains=True)
 _OF_SUFFIX = {
     ".tflite": Engine("LiteRT", _load_litert),
     ".onnx": Engine("ONNX Runtime", _load_onnx),
     ".xml": Engine("OpenVINO", _load_openvino),
-    ".npz": Engine("Keras", _load_npz),
+    ".npz": Engine("Keras", _load_npz, explains=True),
 }

@@ -162,8 +162,8 @@ def _mixed(batch: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
 
 
 def _augment(image: tf.Tensor, task: Task, rule: HyperRule, key: tf.Tensor) -> tf.Tensor:
-    # The whole image, though decode_and_crop_jpeg would give a part: it is not faster at the sizes
-    # of the rule (tests/benchmarks/decode_and_crop.py).
+    # The whole image: with decode_and_crop_jpeg the same crop of a JPEG of 500x375 took 1.5 times
+    # as long at 448/384, and of 4000x3000 0.97 (tests/benchmarks/decode_and_crop.py).
     image = decode(image)
     crop_key, flip_key = tf.unstack(tf.random.split(key, 2))
     if task.random_crop:

@@ -1,13 +1,14 @@
-"""What it saves to decode only the part of a JPEG that the random crop needs: too little.
+"""What it saves to decode only the part of a JPEG that the random crop needs.
 
     python tests/benchmarks/decode_and_crop.py
 
 The pipeline decodes the image, resizes it and crops. The other way: from the place of the crop to
 the pixels that bilinear interpolation reads, `decode_and_crop_jpeg` of these, and `crop_and_resize`
-for the part of a pixel that is left. Both are timed in turn on one core, and compared: at most
-0.1 of 255 lies between them. The entropy decoding, which is most of the work, is the same for both,
-but for the rows below the crop; and no operation of TensorFlow resizes a part of an image as fast
-as `tf.image.resize` does the whole.
+for the part of a pixel that is left. Both are timed in turn on one core, and compared. The entropy
+decoding, which is most of the work, is the same for both, but for the rows below the crop; and no
+operation of TensorFlow resizes a part of an image as fast as `tf.image.resize` does the whole. So
+it pays where the image is many times as large as the crop, and by the rule that is only a large
+photograph (448/384): the first line of the table is what the rule resizes to 160.
 
 A JPEG that ends too early is an error of the plain way, and of the other one only if the crop
 reaches the missing part.
@@ -25,7 +26,7 @@ from bit_keras.data import pipeline
 
 _ROUNDS = flags.DEFINE_integer("rounds", 21, "How often each is timed.")
 
-# width, height, quality, how many; the smallest is what the rule resizes to 160.
+# width, height, quality, how many
 _IMAGES = ((95, 95, 95, 64), (500, 375, 95, 32), (1280, 960, 90, 8), (4000, 3000, 88, 3))
 _SIZES = ((160, 128), (448, 384))
 
