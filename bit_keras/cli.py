@@ -16,7 +16,7 @@ from bit_keras.nearest_name import nearest_name
 _PACKAGE = str(Path(__file__).parent)
 
 # What a wrong name, a bad file or a full disk raises; anything else is a fault of the program.
-_USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+_USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, RuntimeError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

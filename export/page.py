@@ -72,10 +72,8 @@ def _source(source: dict) -> str:
 
 
 def _accuracy(accuracy: dict | None) -> str | None:
-    return (
-        accuracy
-        and f"{accuracy['percent']} %, reported by: {accuracy['reported_by']}; not measured here"
-    )
+    said = "{percent} %, reported by: {reported_by}; not measured here"
+    return accuracy and said.format(**accuracy)
 
 
 def _index(records: list[dict]) -> str:

@@ -1,7 +1,6 @@
 """The few-shot curve: test accuracy over examples per class, by fine-tuning or a linear probe."""
 
 import dataclasses
-import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from bit_keras.studies.fewshot_record import (
 )
 from bit_keras.studies.fewshot_runs import check_origin, finetune_accuracies, remove_study
 from bit_keras.studies.fresh_start import release
+from bit_keras.studies.integers import distinct_integers
 from bit_keras.training import run_directory
 from bit_keras.training.plan import Plan, plan, state_digest
 
@@ -104,7 +104,8 @@ def fewshot(
         OSError: no weights on this machine, or an `output_dir` that cannot be written.
         CheckpointError: the weights do not fit, or are damaged.
     """
-    shots, seeds = _rising("shots", shots, 1), _rising("seeds", seeds, 0)
+    shots = distinct_integers("shots", shots, least=1)
+    seeds = distinct_integers("seeds", seeds, least=0)
     task = _with_labels(task_of_name(task) if isinstance(task, str) else task)
     _check_shots(task, shots)
     budget = {name: value for name, value in (budget or {}).items() if value is not None}
@@ -159,18 +160,6 @@ def _told(directory: Path, metrics: dict, verbose: bool) -> FewShot:
         table_of(metrics).print()
         print(f"Over all {metrics['num_test_examples']} test images. It is in {directory}.")
     return FewShot(accuracies_of(metrics), metrics, directory)
-
-
-def _rising(name: str, values: Sequence[int], least: int) -> tuple[int, ...]:
-    """Returns distinct integers, sorted."""
-    values = tuple(values)
-    fitting = [isinstance(v, numbers.Integral) and least <= v < 2**32 for v in values]
-    if not values or not all(fitting) or len(set(values)) < len(values):
-        raise ValueError(
-            f"{name}={values}; expected one or more distinct integers of at least {least}, such "
-            f"as {(1, 5, 10)}."
-        )
-    return tuple(sorted(int(value) for value in values))
 
 
 def _with_labels(task: Task) -> Task:

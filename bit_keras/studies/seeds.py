@@ -1,6 +1,5 @@
 """One task fine-tuned with several seeds: a run for each, and their median and spread."""
 
-import numbers
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import keras
 from bit_keras.data.tasks import Task
 from bit_keras.data.tasks import task as task_of_name
 from bit_keras.studies.fresh_start import fresh_start, release
+from bit_keras.studies.integers import distinct_integers
 from bit_keras.studies.summary import summarize
 from bit_keras.studies.text_table import TextTable
 from bit_keras.training import run_directory
@@ -54,7 +54,7 @@ def finetune_seeds(
             `output_dir` that holds a single run.
         OSError: as `finetune`.
     """
-    seeds = _check_seeds(seeds)
+    seeds = distinct_integers("seeds", seeds, least=0)
     task = task_of_name(task) if isinstance(task, str) else task
     configuration = _common_configuration(model, task, seeds[0], arguments)
     directory = Path(output_dir)
@@ -87,17 +87,6 @@ def finetune_seeds(
         _table(record).print()
         print(f"It is in {directory}.")
     return record
-
-
-def _check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    seeds = tuple(seeds)
-    fitting = [isinstance(seed, numbers.Integral) and 0 <= seed < 2**32 for seed in seeds]
-    if not seeds or not all(fitting) or len(set(seeds)) < len(seeds):
-        raise ValueError(
-            f"seeds={seeds}; expected one or more distinct integers from 0 to {2**32 - 1}, such "
-            "as (0, 1, 2)."
-        )
-    return tuple(sorted(map(int, seeds)))
 
 
 def _common_configuration(

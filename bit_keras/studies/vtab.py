@@ -1,7 +1,6 @@
 """VTAB-1k: 19 tasks in a row, each a fine-tuning run of its own, and the score."""
 
 import contextlib
-import numbers
 import os
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from bit_keras.data.tasks import task as task_of_name
 from bit_keras.data.vtab import NUM_TRAIN, NUM_VALIDATION, TASKS
 from bit_keras.nearest_name import nearest_name
 from bit_keras.studies.fresh_start import release
+from bit_keras.studies.integers import distinct_integers
 from bit_keras.studies.vtab_record import Failure, metrics_of, verdict, write_record
 from bit_keras.training import run_directory
 from bit_keras.training.finetune import finetune
@@ -67,7 +67,7 @@ def vtab(
         OSError: no weights on this machine, or an `output_dir` that cannot be written.
         CheckpointError: the weights do not fit, or are damaged.
     """
-    keys, seeds = _checked_tasks(tasks), _checked_seeds(seeds)
+    keys, seeds = _checked_tasks(tasks), distinct_integers("seeds", seeds, least=0)
     training = {
         "pretrained": pretrained,
         "recipe": recipe,
@@ -140,13 +140,6 @@ def _checked_tasks(tasks: Sequence[str] | None) -> list[str]:
                 f"Known: {', '.join(TASKS)}."
             )
     return [key for key in TASKS if key in tasks]
-
-
-def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    seeds = tuple(seeds)
-    if not seeds or not all(isinstance(s, numbers.Integral) and 0 <= s < 2**32 for s in seeds):
-        raise ValueError(f"seeds={seeds}; expected integers from 0 to {2**32 - 1}.")
-    return tuple(dict.fromkeys(map(int, seeds)))
 
 
 def _checked_configuration(model: str, training: dict[str, Any]) -> dict[str, Any]:

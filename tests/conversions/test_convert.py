@@ -76,6 +76,10 @@ def test_a_network_without_head_as_npz(tmp_path):
     assert convert(network, tmp_path / "file.npz", "npz").error < 1e-5
 
 
+def test_a_head_that_was_never_trained(tmp_path):
+    assert convert(tiny(), tmp_path / "file.keras", "keras").error == 0
+
+
 def test_what_npz_would_lose_is_refused(tmp_path):
     network = randomize(tiny())
     doubled = bit_keras.Model(network.input, 2 * network.output, name="doubled")

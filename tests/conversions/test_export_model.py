@@ -76,7 +76,7 @@ def test_a_run_as_litert_with_int8(run, tmp_path, capsys):
         (["--input_range=black,white"], "got 'black,white'"),
         (["--input_range=1,0"], "the lower one first"),
         (["--format=keras", "--output=model.h5"], "ends in .keras"),
-        (["--output=runs"], "is not only a SavedModel"),
+        (["--output=runs", "--overwrite"], "is not only a SavedModel"),
         (["--weights=ilsvrc2012"], "which has its own"),
     ],
 )

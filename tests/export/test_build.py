@@ -24,6 +24,7 @@ from export import build as build_program
 from export.build import build
 from export.error import PublishError
 from export.modules import modules_of, modules_of_zoo
+from export.page import module_page
 from export.publish import publish_all, run_build
 
 with warnings.catch_warnings():
@@ -175,6 +176,19 @@ def test_an_archive_that_differs_from_its_model_is_not_published(
     assert not publish_all(tmp_path / "site", [flowers], build=build_here)
     assert "the archive, loaded, differs" in capsys.readouterr().err
     assert not (tmp_path / "site" / "modules").exists()
+
+
+def test_a_head_of_zeros_is_published(tmp_path):
+    tiny(classes=3).save(tmp_path / "new.keras")
+    modules = modules_of(None, str(tmp_path / "new.keras"), "my/new/1")
+    assert publish_all(tmp_path / "site", modules, build=build_here)
+
+
+def test_a_page_says_who_reported_an_accuracy(zoo):
+    record = json.loads((zoo[0] / "docs/bit/m-r50x1/1.json").read_text())
+    record["ilsvrc2012_top1"] = {"percent": 80.68, "reported_by": "official README"}
+    page = module_page(record)
+    assert "| top-1 on ILSVRC-2012 | 80.68 %, reported by: official README; not measured" in page
 
 
 @pytest.mark.slow
