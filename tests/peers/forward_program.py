@@ -1,12 +1,12 @@
-"""`python forward_program.py {bit_keras,torch} ARCHITECTURE WEIGHTS.npz LOGITS.npz`: the logits of
-two images in a process of its own, which gives its gigabytes back when it ends."""
+"""`python forward_program.py {bit_keras,torch} ARCHITECTURE WEIGHTS.npz LOGITS.npy`: the logits of
+an image in a process of its own, which gives its gigabytes back when it ends."""
 
 import sys
 
 import numpy as np
 from fabricated import images
 
-SIZES = ((64, 64), (97, 131))
+IMAGE = images(1, 97, 131, 3)  # at this size every padding and stride leaves a remainder
 
 
 def main(implementation, architecture, weights, output):
@@ -14,13 +14,13 @@ def main(implementation, architecture, weights, output):
         import bit_keras
 
         model = bit_keras.create(f"BiT-S-{architecture}", pretrained=weights)
-        found = [np.asarray(model(images(1, *size, 3))) for size in SIZES]
+        logits = np.asarray(model(IMAGE))
     else:
         import torch_bit
 
         with np.load(weights) as arrays:
-            found = [torch_bit.logits(arrays, images(1, *size, 3)) for size in SIZES]
-    np.savez(output, *found)
+            logits = torch_bit.logits(arrays, IMAGE)
+    np.save(output, logits)
 
 
 if __name__ == "__main__":
