@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,7 @@ class Task:
         test: the examples to report on.
         flip: whether a horizontal flip keeps the label.
         random_crop: whether a random crop keeps the label.
+        source: what tells its data from other data under the same name, such as the splits.
     """
 
     name: str
@@ -69,6 +72,19 @@ class Task:
     test: Examples
     flip: bool = True
     random_crop: bool = True
+    source: str = ""
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What the record of a run says of its data, to tell them from others."""
+        class_names = json.dumps(self.class_names).encode()
+        return {
+            "task": self.name,
+            "num_examples": self.num_examples,
+            "num_test_examples": self.num_test_examples,
+            "class_names_sha256": hashlib.sha256(class_names).hexdigest(),
+            "source": self.source,
+        }
 
     @property
     def num_classes(self) -> int:

@@ -155,6 +155,8 @@ def build(
         image_size=fixed or image_size or _median_size(examples),
         train=examples,
         test=_examples(name, builder, test, reading),
+        source=f"{builder.info.full_name}, train: {train}, test: {test}, image: "
+        f"{reading.image_key}, label: {', '.join(reading.label.features)}",
         **augmentation,
     )
 

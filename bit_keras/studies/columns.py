@@ -37,7 +37,8 @@ def without_seed(configuration: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in configuration.items()
-        if key not in seeded and value is not None  # what was not asked for
+        # Neither what was not asked for, nor how often was looked at what is held out.
+        if key not in seeded and key != "eval_every" and value is not None
     }
 
 
@@ -73,6 +74,7 @@ def columns(runs: Sequence[FoundRun]) -> list[Column]:
         shots = asked["examples_per_class"]
         title = [asked["model"], f"{asked['weights']} weights", rule_name(asked)]
         title += [f"{shots} example{'s' * (shots != 1)} a class"] if shots else []
+        title += [f"{asked['held_out']:g} held out"] if asked.get("held_out") else []
         alike[tuple(title)].append(run)
     found = [column for title, group in alike.items() for column in _by_variant(title, group)]
     return sorted(found, key=lambda column: column.title)

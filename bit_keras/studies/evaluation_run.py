@@ -76,10 +76,10 @@ def evaluate_saved(
         "model": source.name or network.name,
         "weights": source.weights,
         "model_sha256": _digest(source.file),
-        "task": task.name,
-        "num_test_examples": task.num_test_examples,
+        **task.identity,
         "crop": rule.crop,
     }
+    del configuration["num_examples"]  # it says nothing of the test split
     # Nothing is written before all that was asked for is known to be possible.
     finished = run_directory.claim(directory, configuration, overwrite)
     if finished is not None:
@@ -121,6 +121,8 @@ def _check_directory(directory: Path) -> None:
     """Refuses a directory of something else: to overwrite it would remove a trained model."""
     if (directory / run_directory.MODEL).exists():
         found = f"a {run_directory.MODEL}"
+    elif (directory / run_directory.SEEDS).exists() or run_directory.seed_runs(directory):
+        found = "the runs of several seeds"
     elif (directory / run_directory.CONFIG).exists():
         command = run_directory.read_json(directory / run_directory.CONFIG).get("command")
         found = None if command == COMMAND else f"a run of bit-keras {command}"

@@ -36,7 +36,7 @@ SEEDS = (0, 1, 2, 3, 4)
 _FINE_TUNING, _PROBE = "fine-tuning", "linear probe"
 
 # What tells one study from another, and is as in the configuration of a run.
-_OF_THE_PLAN = ("model", "weights", "initial_state_sha256", "task", "num_examples")
+_OF_THE_PLAN = ("model", "weights", "initial_state_sha256")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +113,7 @@ def fewshot(
     planned = (_planned_probe if probe else plan)(model, task, seed=seeds[0], **training)
     configuration = {
         **{key: planned.configuration[key] for key in _OF_THE_PLAN},
+        **task.identity,
         "command": "fewshot",
         "method": _PROBE if probe else _FINE_TUNING,
         "shots": list(shots),
@@ -201,8 +202,7 @@ def _planned_probe(
     rule = rule.scaled(**size)
     network = feature_extractor(model, rule)
     given = {"model": model.name, "weights": "given", "initial_state_sha256": state_digest(network)}
-    of_task = {"task": task.name, "num_examples": task.num_examples}
-    return Plan(network, task, rule, held_out=None, configuration=given | of_task)
+    return Plan(network, task, rule, held_out=None, configuration=given)
 
 
 def _announcement(configuration: dict, task: Task, rule: HyperRule) -> str:

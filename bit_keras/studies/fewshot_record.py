@@ -72,6 +72,6 @@ def write_record(metrics: dict, num_classes: int, directory: Path) -> None:
         directory: of the study.
     """
     with written_whole(directory / TABLE) as temporary:
-        temporary.write_text(table_of(metrics).markdown())
+        temporary.write_text(table_of(metrics).markdown(), "utf-8")
     title = title_of(metrics["configuration"])
     plot_fewshot(accuracies_of(metrics), num_classes, title, directory / PICTURE)

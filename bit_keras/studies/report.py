@@ -76,7 +76,7 @@ def report(paths: Sequence[str | os.PathLike], output_dir: str | os.PathLike = "
     run_directory.check_writable(directory)
     for name, text in ((MARKDOWN, _markdown(content)), (PAGE, _page(content))):
         with written_whole(directory / name) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, "utf-8")
     _print(content)
     print(f"Written to {directory / MARKDOWN} and {directory / PAGE}.")
 
@@ -107,7 +107,7 @@ def _page(content: _Content) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    source = resources.files(__package__).joinpath("report.html.jinja").read_text()
+    source = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
     return environment.from_string(source).render(
         title=_TITLE,
         table=report_tables.paper_table(content.columns, content.names),

@@ -77,7 +77,8 @@ def others_table(runs: Iterable[FoundRun]) -> TextTable | None:
     """Returns the runs that have no place in the paper's table; None where there are none."""
     groups = defaultdict(list)
     for run in runs:
-        groups[canonical(without_seed(run.configuration))].append(run)
+        of_study = run.seed if isinstance(run.seed, list) else None
+        groups[canonical([without_seed(run.configuration), of_study])].append(run)
     rows = sorted(_other_row(group) for group in groups.values())
     header = (
         "command",
@@ -117,7 +118,7 @@ def _other_row(runs: Sequence[FoundRun]) -> tuple[str, ...]:
     asked = first.configuration
     accuracies = [run.accuracy for run in runs if run.accuracy is not None]
     if isinstance(first.seed, list):  # a study, which is its own summary
-        seeds, accuracy = first.seed, "".join(f"{100 * value:.2f}" for value in accuracies)
+        seeds, accuracy = first.seed, ", ".join(f"{100 * value:.2f}" for value in accuracies)
     else:
         seeds = [run.seed for run in runs if run.seed is not None]
         accuracy = summarize(accuracies).percent() if accuracies else ""

@@ -15,7 +15,7 @@ from bit_keras.studies.summary import summarize
 from bit_keras.studies.text_table import TextTable
 from bit_keras.training import run_directory
 from bit_keras.training.finetune import finetune
-from bit_keras.training.plan import plan
+from bit_keras.training.plan import RANDOM, plan
 
 
 def finetune_seeds(
@@ -45,9 +45,9 @@ def finetune_seeds(
         **arguments: the others of `finetune`.
 
     Returns:
-        The content of seeds.json, which is written after each run: the `seeds` that are finished,
-        rising; `test_accuracies` (0 to 1), one for each; their `median`; `std`, the sample
-        standard deviation (None for one seed); `n`, how many; `configuration` and `versions`.
+        The content of seeds.json, which is written after each run: the `seeds` of these that are
+        finished, rising; `test_accuracies` (0 to 1), one for each; their `median`; `std`, the
+        sample standard deviation (None for one seed); `n`, how many; `configuration` and `versions`.
 
     Raises:
         ValueError: as `finetune`; or seeds that are none, repeated or negative, or an
@@ -95,9 +95,8 @@ def _common_configuration(
     """What the runs of all seeds have in common; raises what `finetune` raises of it."""
     configuration = plan(model, task, seed=seed, **arguments).configuration
     del configuration["seed"]
-    if isinstance(model, str):
-        # Another seed draws other initial weights.
-        del configuration["initial_state_sha256"]
+    if configuration["weights"] == RANDOM:
+        del configuration["initial_state_sha256"]  # the seed draws them
     release()
     return configuration
 
@@ -117,18 +116,21 @@ def _finished(directory: Path, configuration: dict[str, Any]) -> dict[int, float
     if not path.exists():
         return {}
     record = run_directory.read_json(path)
+    accuracies = {}
     try:
-        known = dict(zip(record["seeds"], record["test_accuracies"], strict=True))
         run_directory.refuse_other(directory, dict(record["configuration"]), configuration)
+        for seed in record["seeds"]:
+            run = run_directory.seed_run(directory, seed)
+            if (run / run_directory.METRICS).exists():
+                metrics = run_directory.read_json(run / run_directory.METRICS)
+                there = {key: metrics["configuration"].get(key) for key in configuration}
+                run_directory.refuse_other(run, there, configuration)
+                accuracies[seed] = metrics["test_accuracy"]
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is not a record of seeds ({error!r}). Choose another output_dir, or overwrite."
         ) from error
-    return {
-        seed: accuracy
-        for seed, accuracy in known.items()
-        if (run_directory.seed_run(directory, seed) / run_directory.METRICS).exists()
-    }
+    return accuracies
 
 
 def _write(directory: Path, configuration: dict, accuracies: dict[int, float]) -> dict:

@@ -13,7 +13,14 @@ from bit_keras.data.vtab import NUM_TRAIN, NUM_VALIDATION, TASKS
 from bit_keras.nearest_name import nearest_name
 from bit_keras.studies.fresh_start import release
 from bit_keras.studies.integers import distinct_integers
-from bit_keras.studies.vtab_record import Failure, metrics_of, verdict, write_record
+from bit_keras.studies.vtab_record import (
+    PICTURE,
+    TABLE,
+    Failure,
+    metrics_of,
+    verdict,
+    write_record,
+)
 from bit_keras.training import run_directory
 from bit_keras.training.finetune import finetune
 from bit_keras.training.plan import plan
@@ -80,7 +87,8 @@ def vtab(
     if overwrite:
         _remove_runs(directory)
     run_directory.claim(directory, configuration, overwrite)
-    (directory / run_directory.METRICS).unlink(missing_ok=True)
+    for outdated in (run_directory.METRICS, TABLE, PICTURE):
+        (directory / outdated).unlink(missing_ok=True)
 
     stores = {"data_dir": data_dir, "manual_dir": manual_dir}
     results, failures = {seed: {} for seed in seeds}, []
@@ -179,8 +187,7 @@ def _finished(directory: Path, seed: int, key: str, configuration: dict) -> floa
         "command": "finetune",
         "task": f"vtab/{key}",
         "seed": seed,
-        "model": configuration["model"],
-        "weights": configuration["weights"],
+        **{key: configuration[key] for key in ("model", "weights", "budget")},
     }
     asked = metrics.get("configuration")
     is_same = isinstance(asked, dict) and asked.items() >= expected.items()

@@ -88,7 +88,8 @@ def write_record(
     table = vtab_table({"median ± std over the seeds (n)": results}, keys, failed)
     lines = [f"* {escape(str(failure))}" for failure in failures]
     with written_whole(path / TABLE) as temporary:
-        temporary.write_text("\n".join([f"# {escape(title)}", "", table.markdown(), *lines, ""]))
+        text = "\n".join([f"# {escape(title)}", "", table.markdown(), *lines, ""])
+        temporary.write_text(text, "utf-8")
     if any(results.values()):
         plot_vtab(results, f"VTAB-1k: {title}", path / PICTURE)
     run_directory.write_json(path / run_directory.METRICS, metrics)

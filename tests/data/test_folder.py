@@ -325,3 +325,16 @@ def test_a_folder_that_is_laid_out_in_another_way(tmp_path, counts, message):
     with pytest.raises(ValueError, match=r"expected|same classes") as error:
         task(make(tmp_path, counts))
     assert message.format(root=tmp_path) in str(error.value)
+
+
+def test_another_choice_of_files_is_another_source(tmp_path):
+    sources = []
+    for name, files in (("one", "ab"), ("same", "ab"), ("other", "ac")):
+        for split in ("train", "test"):
+            for label in ("x", "y"):
+                for file in files:
+                    path = tmp_path / name / split / label / f"{file}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(tf.io.encode_png(np.zeros([8, 8, 3], "uint8")).numpy())
+        sources.append(task(f"folder:{tmp_path / name}").source)
+    assert sources[0] == sources[1] != sources[2]

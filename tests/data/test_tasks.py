@@ -45,3 +45,15 @@ def test_an_option_of_another_kind_of_task():
         task("folder:/tmp", data_dir="/tmp")
     with pytest.raises(ValueError, match=r"'digits' takes no option 'skip_corrupt'; it takes none"):
         task("digits", skip_corrupt=True)
+
+
+def test_the_identity_tells_other_data_under_the_same_name():
+    digits = task("digits")
+    assert digits.identity == task("digits").identity
+    changes = (
+        {"class_names": tuple("abcdefghij")},
+        {"source": "another split"},
+        {"test": digits.train},
+    )
+    for change in changes:
+        assert dataclasses.replace(digits, **change).identity != digits.identity

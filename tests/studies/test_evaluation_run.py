@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -69,13 +70,15 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
     assert metrics["seed"] is None
     assert metrics["versions"]["keras"] == keras.__version__
     configuration = metrics["configuration"]
-    assert re.fullmatch("[0-9a-f]{64}", configuration.pop("model_sha256"))
+    for digest in ("model_sha256", "class_names_sha256"):
+        assert re.fullmatch("[0-9a-f]{64}", configuration.pop(digest))
     assert configuration == {
         "command": "evaluate",
         "model": "R14x0.5",
         "weights": "saved",
         "task": "digits",
         "num_test_examples": 360,
+        "source": "",
         "crop": 32,
     }
     assert f"Test accuracy {metrics['test_accuracy']:.2%} of all 360 test images, top-5" in said
@@ -226,3 +229,11 @@ def test_another_evaluation_takes_the_place_only_with_overwrite(task, tmp_path, 
     second = evaluate_saved(tmp_path / "two.keras", task, **arguments)
     assert second["test_loss"] != first["test_loss"]
     assert set(os.listdir(tmp_path / "e")) == FILES
+
+
+def test_the_runs_of_several_seeds_are_never_overwritten(run, tmp_path, capsys):
+    shutil.copytree(run.output_dir, tmp_path / "study" / "seed-0")
+    arguments = ["evaluate", str(tmp_path / "study" / "seed-0"), "--overwrite"]
+    assert main([*arguments, f"--output_dir={tmp_path / 'study'}"]) == 2
+    assert "holds the runs of several seeds" in capsys.readouterr().err
+    assert (tmp_path / "study" / "seed-0" / "model.keras").exists()
