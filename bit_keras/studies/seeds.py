@@ -47,7 +47,8 @@ def finetune_seeds(
     Returns:
         The content of seeds.json, which is written after each run: the `seeds` of these that are
         finished, rising; `test_accuracies` (0 to 1), one for each; their `median`; `std`, the
-        sample standard deviation (None for one seed); `n`, how many; `configuration` and `versions`.
+        sample standard deviation (None for one seed); `n`, how many; `configuration` and
+        `versions`.
 
     Raises:
         ValueError: as `finetune`; or seeds that are none, repeated or negative, or an
