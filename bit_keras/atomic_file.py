@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what is on the disk for certain."""
 
 import contextlib
 import errno
@@ -47,3 +47,21 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_tree(directory: Path) -> None:
+    """Has the system write all files below a directory to the disk, and their names."""
+    for folder, _, files in os.walk(directory):
+        for file in files:
+            with open(os.path.join(folder, file), "rb") as opened:
+                os.fsync(opened.fileno())
+        sync_entries(Path(folder))
+
+
+def sync_entries(directory: Path) -> None:
+    """Has the system write the names in a directory to the disk: a rename outlives a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

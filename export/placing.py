@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bit_keras.atomic_file import sync_entries, sync_tree
 from export.error import PublishError
 from export.site import archive_path, module_directory, read_record, record_path
 
@@ -57,11 +58,11 @@ def place_module(site: Path, staged: Path) -> None:
 
     A module that is there under the record's handle is replaced.
     """
-    _sync(staged)
+    sync_tree(staged)
     ready = _ready(site) / staged.name
     ready.parent.mkdir(exist_ok=True)
     os.rename(staged, ready)
-    _sync_directory(ready.parent)
+    sync_entries(ready.parent)
     _move_into_place(site, ready)
 
 
@@ -73,7 +74,7 @@ def place_text(site: Path, path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with staging(site) as staged:
         (staged / "text").write_bytes(content)
-        _sync(staged)
+        sync_tree(staged)
         os.replace(staged / "text", path)
 
 
@@ -95,9 +96,9 @@ def _move_into_place(site: Path, ready: Path) -> None:
         if (ready / ARCHIVE).exists():
             os.replace(ready / ARCHIVE, archive)
         for path in (directory, archive, record):
-            _sync_directory(path.parent)
+            sync_entries(path.parent)
         os.replace(ready / RECORD, record)
-        _sync_directory(record.parent)
+        sync_entries(record.parent)
     shutil.rmtree(ready)
 
 
@@ -107,19 +108,3 @@ def _incoming(site: Path) -> Path:
 
 def _ready(site: Path) -> Path:
     return site / ".publisher" / "ready"
-
-
-def _sync(directory: Path) -> None:
-    for folder, _, files in os.walk(directory):
-        for file in files:
-            with open(os.path.join(folder, file), "rb") as opened_file:
-                os.fsync(opened_file.fileno())
-        _sync_directory(Path(folder))
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

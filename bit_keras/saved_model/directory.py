@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from bit_keras.atomic_file import sync_entries, sync_tree
+
 # What TensorFlow and Keras put into the directory of a SavedModel.
 _ENTRIES = {
     "saved_model.pb",
@@ -72,14 +74,14 @@ def directory_written_whole(path: str | os.PathLike, overwrite: bool) -> Iterato
     temporary.mkdir()
     try:
         yield temporary
-        _sync(temporary)
+        sync_tree(temporary)
         # Again: a lot of time may have gone by.
         check_target(path, overwrite)
         if overwrite and path.exists():
             _exchange(temporary, path)
         else:
             os.rename(temporary, path)  # fails if somebody else's files are there by now
-        _sync_directory(path.parent)
+        sync_entries(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -99,19 +101,3 @@ def _exchange(new: Path, old: Path) -> None:
     os.rename(old, aside)
     os.rename(new, old)
     os.rename(aside, new)
-
-
-def _sync(directory: Path) -> None:
-    for folder, _, files in os.walk(directory):
-        for file in files:
-            with open(os.path.join(folder, file), "rb") as opened:
-                os.fsync(opened.fileno())
-        _sync_directory(Path(folder))
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
