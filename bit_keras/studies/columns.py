@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bit_keras.studies.found_runs import FoundRun, LeftOut
+from bit_keras.training import run_directory
 
 # So much of a value tells it from another one.
 _SHORT = 12
@@ -51,7 +52,8 @@ def without_repeated(runs: Iterable[FoundRun]) -> tuple[list[FoundRun], list[Lef
     """Returns the first run of each configuration and seed, and the others with the reason."""
     first, left_out = {}, []
     for run in runs:
-        key = canonical([without_seed(run.configuration), run.seed])
+        # A study is not known by its configuration: others of its tasks may come later.
+        key = run.path if run.is_study else canonical([without_seed(run.configuration), run.seed])
         if key in first:
             reason = f"the same configuration and seed as {first[key].path}, which counts"
             left_out.append(LeftOut(run.path, reason))
@@ -98,7 +100,7 @@ def _by_variant(title: tuple[str, ...], runs: Sequence[FoundRun]) -> list[Column
 
 
 def _differences(asked: dict[str, Any], others: Iterable[dict[str, Any]]) -> list[str]:
-    others = list(others)
+    asked, others = run_directory.flat(asked), [run_directory.flat(other) for other in others]
     keys = sorted({key for other in others for key in other})
     return [
         f"{key} {str(asked.get(key))[:_SHORT]}"

@@ -67,7 +67,7 @@ def evaluate_saved(
     task = _task(source, model, task, task_options or {})
     _check_head(source, task)
     directory = Path(output_dir) if output_dir else _default_directory(source, task)
-    _check_directory(directory)
+    _check_directory(directory, overwrite)
     network = source.load()
     rule = _rule(network, task, source.crop if crop is None else crop)
     check_classifier(network, task, rule)
@@ -117,14 +117,19 @@ def _default_directory(source: SavedModel | ZooModel, task: Task) -> Path:
     return Path("runs", re.sub(r"[^\w.-]+", "-", name))
 
 
-def _check_directory(directory: Path) -> None:
+def _check_directory(directory: Path, overwrite: bool) -> None:
     """Refuses a directory of something else: to overwrite it would remove a trained model."""
     if (directory / run_directory.MODEL).exists():
         found = f"a {run_directory.MODEL}"
     elif (directory / run_directory.SEEDS).exists() or run_directory.seed_runs(directory):
         found = "the runs of several seeds"
     elif (directory / run_directory.CONFIG).exists():
-        command = run_directory.read_json(directory / run_directory.CONFIG).get("command")
+        try:
+            command = run_directory.read_json(directory / run_directory.CONFIG).get("command")
+        except ValueError:
+            if not overwrite:
+                raise
+            command = COMMAND  # a damaged record, with no model beside it, is nothing to lose
         found = None if command == COMMAND else f"a run of bit-keras {command}"
     else:
         found = None

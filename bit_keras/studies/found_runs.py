@@ -50,6 +50,11 @@ class FoundRun:
         return self.metrics.get("seed")
 
     @property
+    def is_study(self) -> bool:
+        """Whether it is many runs: those of several seeds, shots or tasks."""
+        return isinstance(self.seed, list)
+
+    @property
     def accuracy(self) -> float | None:
         """Its test accuracy, 0 to 1; None for a study that has no single one."""
         return self.metrics.get("test_accuracy")

@@ -77,20 +77,9 @@ def others_table(runs: Iterable[FoundRun]) -> TextTable | None:
     """Returns the runs that have no place in the paper's table; None where there are none."""
     groups = defaultdict(list)
     for run in runs:
-        of_study = run.seed if isinstance(run.seed, list) else None
-        groups[canonical([without_seed(run.configuration), of_study])].append(run)
+        groups[run.path if run.is_study else canonical(without_seed(run.configuration))].append(run)
     rows = sorted(_other_row(group) for group in groups.values())
-    header = (
-        "command",
-        "task",
-        "model",
-        "weights",
-        "rule or method",
-        "examples a class",
-        "seeds",
-        "accuracy",
-    )
-    return TextTable("Other runs, test accuracy in %", header, tuple(rows)) if rows else None
+    return TextTable("Other runs, test accuracy in %", _OTHER, tuple(rows)) if rows else None
 
 
 def versions_table(runs: Iterable[FoundRun]) -> TextTable:
@@ -117,7 +106,7 @@ def _other_row(runs: Sequence[FoundRun]) -> tuple[str, ...]:
     first = runs[0]
     asked = first.configuration
     accuracies = [run.accuracy for run in runs if run.accuracy is not None]
-    if isinstance(first.seed, list):  # a study, which is its own summary
+    if first.is_study:  # which is its own summary
         seeds, accuracy = first.seed, ", ".join(f"{100 * value:.2f}" for value in accuracies)
     else:
         seeds = [run.seed for run in runs if run.seed is not None]

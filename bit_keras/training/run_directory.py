@@ -156,7 +156,7 @@ def _check_configuration(path: Path, configuration: dict) -> None:
 
 def refuse_other(path: Path, there: dict, here: dict) -> None:
     """Raises a ValueError that names what differs between two configurations, if anything does."""
-    there, here = _flat(there), _flat(here)
+    there, here = flat(there), flat(here)
     different = [
         f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
         for key in sorted(there.keys() | here.keys())
@@ -169,8 +169,8 @@ def refuse_other(path: Path, there: dict, here: dict) -> None:
         )
 
 
-def _flat(configuration: dict) -> dict:
-    """The configuration with the entries of inner dicts as `outer.inner`."""
+def flat(configuration: dict) -> dict:
+    """Returns the configuration with the entries of inner dicts as `outer.inner`."""
     flat = {}
     for key, value in configuration.items():
         inner = value if isinstance(value, dict) else {}

@@ -237,3 +237,12 @@ def test_the_runs_of_several_seeds_are_never_overwritten(run, tmp_path, capsys):
     assert main([*arguments, f"--output_dir={tmp_path / 'study'}"]) == 2
     assert "holds the runs of several seeds" in capsys.readouterr().err
     assert (tmp_path / "study" / "seed-0" / "model.keras").exists()
+
+
+def test_a_damaged_record_of_an_evaluation_can_be_overwritten(run, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    arguments = ["evaluate", str(run.output_dir), f"--output_dir={tmp_path}"]
+    assert main(arguments) == 2
+    assert "is damaged" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    assert read(tmp_path)["configuration"]["command"] == "evaluate"

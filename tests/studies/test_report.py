@@ -118,7 +118,7 @@ def test_seeds_become_a_median_with_its_spread(tmp_path):
         ({"num_examples": 49_000}, "num_examples 49000"),
         ({"eval_every": 100, "held_out": 0.02}, "0.02 held out"),
         ({"initial_state_sha256": "f" * 64}, f"initial_state_sha256 {'f' * 12}"),
-        ({"strange": {"setting": 3}}, "strange {'setting'"),
+        ({"strange": {"setting": 3}}, "strange.setting 3"),
     ],
 )
 def test_what_differs_in_more_than_the_seed_is_never_mixed(changes, words, tmp_path):
@@ -367,3 +367,12 @@ def test_a_run_that_finetune_made(tmp_path):
     (image,) = page.images
     curve = (run.output_dir / "learning_curve.png").read_bytes()
     assert base64.b64decode(image["src"].partition(",")[2]) == curve
+
+
+def test_two_studies_of_one_configuration_are_two_rows(tmp_path):
+    asked = {**configuration("vtab"), "command": "vtab"}
+    for name, seeds, accuracy in (("a", [0], 0.7012), ("b", [1], 0.7155), ("c", [1], 0.68)):
+        write_run(tmp_path / "runs" / name, asked, test_accuracy=accuracy, seed=seeds)
+    page, _ = made([tmp_path / "runs"], tmp_path)
+    for percent in ("70.12", "71.55", "68.00"):
+        assert percent in page.texts
