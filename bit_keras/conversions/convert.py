@@ -86,7 +86,8 @@ def convert(
         source = model
         if form.serves:
             source = Path(folder, "frozen")
-            export_saved_model(model, source, input_range=input_range, freeze=True)
+            prepared = form.prepare(model)
+            export_saved_model(prepared, source, input_range=input_range, freeze=True)
         _write(form, source, temporary, model.name)
         agreement = measure(model, load(temporary), given, form.bound)
         if not agreement.error <= form.bound:
