@@ -39,7 +39,7 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
     entries = {entry.name for entry in path.iterdir()}
     if entries and not overwrite:
         raise FileExistsError(
-            errno.EEXIST, "It exists; choose another path, or pass overwrite=True", str(path)
+            errno.EEXIST, "It exists; choose another path, or overwrite", str(path)
         )
     strange = sorted(entries - _ENTRIES)
     if entries and (strange or not entries & {"saved_model.pb", "saved_model.pbtxt"}):
