@@ -1,0 +1,168 @@
+"""Memory of a training step with momentum SGD, as TensorFlow's graph keeps it.
+
+What is kept for the way back, by the gradient that reads it:
+
+    root, 3x3 of stride 2      their padded input (gradient of the kernel)
+    max-pool                   its padded input and its output
+    GN + ReLU                  the centred input (of square and of the multiplication by the scale)
+                               and the result (of ReLU), which is the next convolution's input
+    standardized kernel        the centred kernel and the standardized one (of the convolution)
+    sums, pads, means          nothing
+
+`tests/costing/test_step_memory.py` holds this to the tape, to the byte.
+
+What comes into a normalization is not kept: the gradient of a subtraction reads nothing. Statistics
+are float32 under every policy, so mixed precision keeps both tensors of GN + ReLU in float32 and
+the convolution's input in half precision beside them: more, not less.
+
+On the way back everything before a unit is still there while that unit is at work. The peak is the
+largest of these sums, where rematerialized segments count as their input until it is their turn.
+
+XLA, the default on GPU and TPU, fuses layers and may keep less: there this is a bound that has not
+been measured.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bit_keras.costing.shapes import Network, Preactivation, Unit
+
+_FLOAT32 = 4
+
+# dtype policy: bytes of an element in the compute dtype
+_COMPUTE_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
+
+# Full-sized tensors that live together in the gradient of GN + ReLU: that of ReLU, that of the
+# multiplication by the scale, the variance's on its way to all positions, and twice the centred
+# input that it is multiplied by. That of a kernel's standardization has the same four.
+_WORKING_COPIES = 4
+
+# TensorFlow's graph of a step, with its Python objects and compiled kernels, lies in the memory of
+# the host: 5.7 and 6.1 MB for each convolution of R50x0.5 and R101x0.5, beyond their tensors, on
+# one image of 32x32 (TensorFlow 2.21).
+GRAPH_BYTES_PER_CONVOLUTION = 6_000_000
+
+REMAT = (None, "unit", "block")
+DTYPES = tuple(_COMPUTE_BYTES)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device at the peak of a training step.
+
+    Attributes:
+        weights: of the network, float32.
+        optimizer: the momentum, and the decayed momentum, which waits for no gradient and is
+            computed when the step begins.
+        gradients: of all weights; where the batch is split also their sum over slices.
+        kernels: centred and standardized kernels.
+        activations: what is kept for the way back.
+        working: what the unit at work needs for a moment.
+        graph: TensorFlow's graph, in the memory of the host; a CPU's tensors are there too.
+    """
+
+    weights: int
+    optimizer: int
+    gradients: int
+    kernels: int
+    activations: int
+    working: int
+    graph: int
+
+    @property
+    def device(self) -> int:
+        """All that lies on the device, in bytes."""
+        kept = self.weights + self.optimizer + self.gradients
+        return kept + self.kernels + self.activations + self.working
+
+    @property
+    def cpu(self) -> int:
+        """All, where the device is the host's CPU, in bytes."""
+        return self.device + self.graph
+
+
+def memory(
+    network: Network,
+    batch_size: int,
+    dtype: str = "float32",
+    remat: str | None = None,
+    batch_split: int = 1,
+) -> Memory:
+    """Returns the memory of a training step on one device.
+
+    Args:
+        network: with the resolution that it trains at.
+        batch_size: images a step, on this device.
+        dtype: "float32", "mixed_bfloat16" or "mixed_float16".
+        remat: "unit" or "block": what is computed again on the way back; None: nothing.
+        batch_split: number of slices that a step goes through its batch in.
+    """
+    compute = _COMPUTE_BYTES[dtype]
+    slice_size = -(-batch_size // batch_split)
+    weights = _FLOAT32 * network.parameters
+    kernels, activations, working = max(_moments(network, slice_size, compute, remat), key=sum)
+    # In slices: the sum of gradients beside those of one slice, and the body of the loop beside its
+    # expansion, which is at most the graph again.
+    copies = 1 if batch_split == 1 else 2
+    return Memory(
+        weights=weights,
+        # Without momentum a step takes 2.3 weights less (R50x1 and R50x2, one image of 32x32).
+        optimizer=2 * weights,
+        gradients=copies * weights,
+        kernels=kernels,
+        # Slices are cut from the whole batch.
+        activations=activations + batch_size * _FLOAT32 * network.images * (batch_split > 1),
+        working=working,
+        graph=copies * GRAPH_BYTES_PER_CONVOLUTION * len(network.convolutions),
+    )
+
+
+def _moments(
+    network: Network, batch_size: int, compute: int, remat: str | None
+) -> Iterator[tuple[int, int, int]]:
+    """Kernels, activations and working memory while each unit, and the end, is on its way back."""
+    before = compute * (network.images + network.pool_inputs + network.root_outputs)
+    kernels_before = _kernel_bytes(network.root.parameters, compute)
+    for segment in _segments(network, remat):
+        inputs = 0 if remat is None else compute * segment[0].inputs
+        kept, kernels = before + inputs, kernels_before
+        for unit in segment:
+            kept += _kept(unit.preactivations, compute)
+            kernels += _kernel_bytes(sum(layer.parameters for layer in unit.convolutions), compute)
+            working = batch_size * (_working(unit.preactivations) + compute * unit.outputs)
+            yield kernels, batch_size * kept, working + _working_on_kernel(unit)
+        before, kernels_before = (
+            (kept, kernels) if remat is None else (before + inputs, kernels_before)
+        )
+    kept = before + 2 * _FLOAT32 * network.end.elements  # no convolution comes after it
+    yield kernels_before, batch_size * kept, batch_size * _working((network.end,))
+
+
+def _segments(network: Network, remat: str | None) -> Iterable[tuple[Unit, ...]]:
+    """Units that are computed again together, or, where nothing is, all of them."""
+    return {
+        None: (network.units,),
+        "block": network.blocks,
+        "unit": tuple((unit,) for unit in network.units),
+    }[remat]
+
+
+def _kept(norms: tuple[Preactivation, ...], compute: int) -> int:
+    """Bytes that GN + ReLU keep of one image, with the inputs of the convolutions after them."""
+    copies = [norm for norm in norms if norm.is_padded or compute != _FLOAT32]
+    return sum(2 * _FLOAT32 * norm.elements for norm in norms) + sum(
+        compute * norm.padded_elements for norm in copies
+    )
+
+
+def _working(norms: tuple[Preactivation, ...]) -> int:
+    """Bytes of one image while the largest of them is on its way back."""
+    return _WORKING_COPIES * _FLOAT32 * max(norm.elements for norm in norms)
+
+
+def _working_on_kernel(unit: Unit) -> int:
+    return _WORKING_COPIES * _FLOAT32 * max(layer.parameters for layer in unit.convolutions)
+
+
+def _kernel_bytes(parameters: int, compute: int) -> int:
+    return (_FLOAT32 + compute) * parameters
