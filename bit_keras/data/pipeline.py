@@ -7,6 +7,8 @@ nothing had happened, without computing the k batches again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from bit_keras.data.tasks import Examples, Task
@@ -15,12 +17,19 @@ from bit_keras.hyperrule import HyperRule
 # One stream of random numbers for each purpose: (seed, stream, position) is the key.
 _SHUFFLE, _AUGMENT, _MIXUP = range(3)
 
+# From an image as it is stored and a key to a training image, float32 `[crop, crop, 3]`, 0 to 255.
+View = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
 # Batches made ahead of the step that runs. The images of a batch of 512 at 384 pixels take 0.9 GB.
 _PREFETCH = 1
 
 
 def train_batches(
-    task: Task, rule: HyperRule, seed: int = 0, start_step: int = 0
+    task: Task,
+    rule: HyperRule,
+    seed: int = 0,
+    start_step: int = 0,
+    view: View | None = None,
 ) -> tf.data.Dataset:
     """Returns the training batches from `start_step` to the rule's last step.
 
@@ -33,14 +42,16 @@ def train_batches(
     Args:
         task: the task; its `flip` and `random_crop` say what keeps the label. Without random
             crop the image is resized to `rule.crop` squared directly.
-        rule: the hyper-parameters.
+        rule: the hyper-parameters; another rule that has steps, batch_size and mixup_alpha will
+            do where a view is given.
         seed: an integer; the same seed gives the same batches.
         start_step: the first batch is the one of this step, counted from 0.
+        view: what is done to an image instead of resize, crop and flip.
 
     Returns:
         A dataset of `rule.steps - start_step` pairs: images, float32
         `[batch_size, crop, crop, 3]` in [-1, 1], and labels, float32 `[batch_size, num_classes]`:
-        probabilities that sum to one.
+        probabilities that sum to one, or a 1 for each of several labels.
 
     Raises:
         ValueError: `start_step` is not in `[0, rule.steps]`.
@@ -51,11 +62,12 @@ def train_batches(
         )
     first = start_step * rule.batch_size
     num_steps = rule.steps - start_step
+    view = view or (lambda image, key: _augment(image, task, rule, key))
 
     def example(index: tf.Tensor, element: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         read = task.train.read(element)
-        image = _augment(read["image"], task, rule, _key(seed, _AUGMENT, index))
-        return preprocess(image), tf.one_hot(read["label"], task.num_classes)
+        image = view(read["image"], _key(seed, _AUGMENT, index))
+        return preprocess(image), _hot(read["label"], task.num_classes)
 
     def mix(step: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
         return mixup(*batch, rule.mixup_alpha, _key(seed, _MIXUP, step))
@@ -73,6 +85,7 @@ def train_batches(
         batches.take(num_steps)
         .apply(tf.data.experimental.assert_cardinality(num_steps))
         .prefetch(_PREFETCH)
+        .with_options(_shared_by_rows())
     )
 
 
@@ -94,7 +107,7 @@ def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Datase
     def example(element: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         read = task.test.read(element)
         image = resize(decode(read["image"]), rule.crop)
-        return preprocess(image), tf.one_hot(read["label"], task.num_classes)
+        return preprocess(image), _hot(read["label"], task.num_classes)
 
     num_batches = -(-task.num_test_examples // batch_size)
     return (
@@ -103,6 +116,7 @@ def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Datase
         .batch(batch_size)
         .apply(tf.data.experimental.assert_cardinality(num_batches))
         .prefetch(_PREFETCH)
+        .with_options(_shared_by_rows())
     )
 
 
@@ -154,11 +168,24 @@ def mixup(
     return _mixed(images, weight), _mixed(labels, weight)
 
 
+def _shared_by_rows() -> tf.data.Options:
+    """Has several workers take rows of each batch, where TensorFlow would give each some files."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
+
+
 def _mixed(batch: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     partners = (1 - weight) * tf.roll(batch, shift=-1, axis=0)
     # Nothing else reads the batch after this, so its memory is taken for the product and the sum.
     with tf.control_dependencies([partners]):
         return weight * batch + partners
+
+
+def _hot(label: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Returns float32 `[num_classes]`: a 1 for a label, or for each of a vector of labels."""
+    hot = tf.one_hot(label, num_classes)
+    return hot if label.shape.rank == 0 else tf.minimum(tf.reduce_sum(hot, axis=0), 1.0)
 
 
 def _augment(image: tf.Tensor, task: Task, rule: HyperRule, key: tf.Tensor) -> tf.Tensor:

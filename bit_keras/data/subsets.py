@@ -88,7 +88,10 @@ def hold_out(task: Task, fraction: float, seed: int = 0) -> tuple[Task, Examples
 
 
 def read_labels(examples: Examples) -> np.ndarray:
-    """Returns the labels, int64 `[num_examples]`, in the fixed order; no image is decoded."""
+    """Returns the labels, int64 `[num_examples]`, in the fixed order; no image is decoded.
+
+    The task has one label an image.
+    """
     if examples.labels is not None:
         return examples.labels
     labels = examples.dataset().map(lambda example: example["label"])

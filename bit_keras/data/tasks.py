@@ -30,7 +30,7 @@ class Examples:
         elements: returns the `tf.data.Dataset` of elements, in the fixed order.
         read: traceable function from an element to `{"image", "label"}`: the image is encoded
             (a scalar string: JPEG, PNG, BMP or GIF) or decoded (uint8 `[H, W, 3]`), the label a
-            scalar int64 in `[0, num_classes)`.
+            scalar int64 in `[0, num_classes)`; of a task with several labels, a vector of them.
         labels: int64 `[num_examples]` in the same order, or None where only reading tells.
         shuffle_buffer: how many elements are held to shuffle them; None: all. For elements
             that are large and come in no particular order.
@@ -62,6 +62,7 @@ class Task:
         test: the examples to report on.
         flip: whether a horizontal flip keeps the label.
         random_crop: whether a random crop keeps the label.
+        several_labels: whether an image may have several labels, or none: for pre-training alone.
         source: what tells its data from other data under the same name, such as the splits.
     """
 
@@ -72,6 +73,7 @@ class Task:
     test: Examples
     flip: bool = True
     random_crop: bool = True
+    several_labels: bool = False
     source: str = ""
 
     @property

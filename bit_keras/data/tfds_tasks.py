@@ -44,13 +44,15 @@ class Label:
         features: the features that it needs, as `tfds.decode.PartialDecoding` takes them:
             `{"label": True}`, or `{"objects": {"pixel_coords"}}`.
         function: traceable, from a dict of these features, decoded, to a scalar integer in
-            `[0, len(class_names))`.
+            `[0, len(class_names))`, or to a vector of several.
         class_names: a name for each label.
+        several: whether it is a vector.
     """
 
     features: Mapping[str, Any]
     function: Callable[[dict], tf.Tensor]
     class_names: tuple[str, ...]
+    several: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,9 +111,21 @@ def load(
     if not dataset:
         raise ValueError(f"The task {name!r} lacks its dataset: write {name + 'beans'!r}.")
     builder = tfds_builder.prepared(name, dataset, data_dir, manual_dir)
+    label = class_label(builder.info, _choose_feature(name, builder.info, "label", label_key))
+    return with_label(name, builder, label, train_split, test_split, image_key)
+
+
+def with_label(
+    name: str,
+    builder: DatasetBuilder,
+    label: Label,
+    train_split: str | None = None,
+    test_split: str | None = None,
+    image_key: str | None = None,
+) -> Task:
+    """Returns the task of a prepared dataset and a label; the other arguments are `load`'s."""
     train, test = _choose_splits(name, builder, train_split, test_split)
     key = _choose_feature(name, builder.info, "image", image_key)
-    label = class_label(builder.info, _choose_feature(name, builder.info, "label", label_key))
     return build(name, builder, train, test, Reading(key, label))
 
 
@@ -155,6 +169,7 @@ def build(
         image_size=fixed or image_size or _median_size(examples),
         train=examples,
         test=_examples(name, builder, test, reading),
+        several_labels=reading.label.several,
         source=f"{builder.info.full_name}, train: {train}, test: {test}, image: "
         f"{reading.image_key}, label: {', '.join(reading.label.features)}",
         **augmentation,
@@ -224,11 +239,12 @@ def _examples(task: str, builder: DatasetBuilder, split: str, reading: Reading) 
     count = tfds_builder.count_examples(task, builder, split)
     example_bytes = _mean_bytes(builder.info)
     is_small = count * example_bytes <= _SMALL
+    reads_labels = is_small and not reading.label.several
     return Examples(
         num_examples=count,
         elements=lambda: _elements(task, builder, split, reading),
         read=lambda element: {**element, "image": _rgb(element["image"], reading.pixel_scale)},
-        labels=_labels(task, builder, split, reading.label) if is_small else None,
+        labels=_labels(task, builder, split, reading.label) if reads_labels else None,
         # TFDS stores examples in random order: that of an epoch need not be perfect.
         shuffle_buffer=None if is_small else _SHUFFLED // example_bytes,
     )
@@ -245,7 +261,7 @@ def _elements(task: str, builder: DatasetBuilder, split: str, reading: Reading) 
         label = tf.cast(reading.label.function(example), tf.int64)
         last = len(reading.label.class_names) - 1
         in_range = tf.debugging.Assert(
-            (label >= 0) & (label <= last),
+            tf.reduce_all((label >= 0) & (label <= last)),
             [f"Task {task!r}: a label of {split!r} is not in 0 to {last}, but", label],
         )
         with tf.control_dependencies([in_range]):

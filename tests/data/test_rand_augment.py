@@ -1,0 +1,39 @@
+"""RandAugment through keras-cv: a function of the image and the key."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bit_keras.data.rand_augment import rand_augment
+
+
+def stream(view, image, numbers):
+    def one(number):
+        return view(image, tf.stack([number, tf.constant(5, tf.int64)]))
+
+    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64"))
+    return list(dataset.map(one, num_parallel_calls=2).as_numpy_iterator())
+
+
+def test_the_key_decides():
+    image = tf.constant(np.random.default_rng(0).uniform(0, 255, (32, 32, 3)), tf.float32)
+    first = stream(rand_augment(), image, range(24))
+    keras.utils.set_random_seed(77)  # neither this nor what came before matters
+    later = stream(rand_augment(), image, range(12, 24))
+    for one, other in zip(first[12:], later, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len({one.tobytes() for one in first}) > 20
+    distances = [np.abs(one - image).mean() for one in first]
+    assert np.median(distances) > 5
+    for one in first:
+        assert one.shape == (32, 32, 3)
+        assert 0 <= one.min() <= one.max() <= 255
+
+
+def test_without_keras_cv(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_cv", None)
+    with pytest.raises(ImportError, match=r"RandAugment needs keras-cv.*train without"):
+        rand_augment()
