@@ -10,6 +10,8 @@ not public, which is why setup.cfg pins their minor releases:
     Functional._standardize_inputs            the same, where JAX's trainer goes past the other
     Model._maybe_symbolic_build               builds losses and metrics before the first step
     Model._get_metrics_result_or_logs         what fit and evaluate report
+    Model._call_has_training_arg, _compute_loss, _aggregate_additional_loss, _loss_tracker
+                                              what a train_step is made of (batch_split.py)
     TFEpochIterator._distributed_dataset      the data that a fit is about to read
     Optimizer._all_reduce_sum_gradients       sums the replicas' gradients
     TypeSpec._component_specs                 TensorFlow's: of all replicas' data, one's
@@ -25,6 +27,7 @@ import keras
 from keras.src.models import Functional
 from keras.src.models.model import functional_init_arguments
 
+from bit_keras.batch_split import check_batch_split, split_train_step
 from bit_keras.habits import check_images, check_labels, warn_of_logits
 
 
@@ -82,6 +85,33 @@ class Model(keras.Model):
         if functional_init_arguments(args, kwargs):
             _make_functional(type(self))
         super().__init__(*args, **kwargs)
+
+    _batch_split = 1
+
+    @property
+    def batch_split(self) -> int:
+        """In how many slices a training step goes through its batch (each replica, through its
+        share of it): the memory of one slice's activations, and the same gradient.
+
+        Losses and regularization weigh as over the whole batch, metrics see all predictions, and
+        the optimizer is applied once. Layers that look at other samples, such as batch
+        normalization, see those of their slice.
+
+        It belongs to a training, not to the network: no file holds it. TensorFlow only. A subclass
+        with a train_step of its own is refused: override compute_loss.
+        """
+        return self._batch_split
+
+    @batch_split.setter
+    def batch_split(self, slices: int) -> None:
+        own_train_step = type(self).train_step is not Model.train_step
+        self._batch_split = check_batch_split(self, slices, own_train_step)
+        self.train_function = None
+
+    def train_step(self, *args: Any) -> Any:  # JAX's takes a state too.
+        if self.batch_split == 1 or not self.trainable_weights:
+            return super().train_step(*args)
+        return split_train_step(self, *args, self.batch_split)
 
     @functools.wraps(keras.Model.fit)
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -182,8 +212,8 @@ def _refuse_unsupported(model: Model) -> None:
         raise ValueError(
             f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps} was asked for "
             f"under {where}. Keras updates the weights inside a tf.cond then, where replicas "
-            "cannot meet. Leave it None and average the gradients of slices of the batch inside "
-            "train_step, before one optimizer.apply; or train on one device."
+            "cannot meet. Leave it None and set model.batch_split, which averages the gradients of "
+            "slices of one batch; or train on one device."
         )
     if any(
         _reduction(loss) == "mean_with_sample_weight" for loss in keras.tree.flatten(model.loss)

@@ -12,18 +12,30 @@ Source: Big Transfer (arXiv 1912.11370), section 3.2; its official code, `tf2_ke
 """
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 
 import keras
 from keras import layers
 
 from bit_keras.distributed_model import Model
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.network_inputs import (
+    check_channels_last,
+    check_classes,
+    check_input_shape,
+    check_input_tensor,
+    is_positive_integer,
+)
+from bit_keras.rematerialization import steps
 
 BLOCK_STRIDES = (1, 2, 2, 2)
 ROOT_FILTERS = 64  # times the width; block i has mid filters of ROOT_FILTERS * 2**i
 EXPANSION = 4  # output channels of a unit over its mid filters
 GROUPS = 32
+
+# Of batch normalization: the values of keras.applications.ResNet50V2. BiT itself has none.
+BATCH_MOMENTUM = 0.99
+BATCH_EPSILON = 1.001e-5
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -45,6 +57,10 @@ class ResNetV2(Model):
         dtype: a Keras dtype policy. Pooled features and logits are float32 under every policy
             (float64 under "float64").
         name: of the model.
+        normalization: "group", or "batch" for the plain ResNet-v2's. Batch normalization takes its
+            statistics over the images of one device, and those of its training in inference.
+        standardize: whether kernels are standardized. BiT is group normalization with it; what
+            lacks either has layers of other names and no official weight file.
 
     Input: RGB in [-1, 1], `[batch, height, width, channels]` (see `bit_keras.preprocess_input`).
 
@@ -79,11 +95,14 @@ class ResNetV2(Model):
         kernel_regularizer=None,
         dtype=None,
         name: str | None = None,
+        normalization: str = "group",
+        standardize: bool = True,
     ):
         _check_depths(depths)
         _check_width(width)
         _check_pooling(pooling)
-        _check_channels_last()
+        _check_layers(normalization, standardize)
+        check_channels_last()
         if include_top:
             check_classes(classes)
             classes = int(classes)
@@ -96,9 +115,10 @@ class ResNetV2(Model):
             check_input_shape(input_shape)
             shape = [None if size is None else int(size) for size in input_shape]
             input_tensor = keras.Input(shape, dtype=at_least_float32, name="images")
-        source = _check_input_tensor(input_tensor)
+        source = check_input_tensor(input_tensor)
 
-        endpoints, boundaries = _Body(width, kernel_regularizer, policy).build(input_tensor, depths)
+        body = _Body(width, normalization, standardize, kernel_regularizer, policy)
+        endpoints, boundaries = body.build(input_tensor, depths)
         features = layers.GlobalAveragePooling2D(dtype=at_least_float32, name="features")
         endpoints["features"] = features(endpoints["pre_head"])
         if include_top:
@@ -130,7 +150,55 @@ class ResNetV2(Model):
         self.pooling = pooling
         self.classifier_activation = classifier_activation
         self.kernel_regularizer = kernel_regularizer
+        self.normalization = normalization
+        self.standardize = standardize
         self._start = input_tensor
+        self.rematerialize(None)
+
+    def call(self, inputs, training=None, mask=None):
+        if not (training and self._steps):
+            return super().call(inputs, training=training, mask=mask)
+        (x,) = self._standardize_inputs(inputs)
+        for step in self._steps:
+            x = step(x)
+        return x
+
+    def rematerialize(self, by: str | None) -> None:
+        """Chooses what a training step keeps for the gradient, and what it computes again.
+
+        With "unit" or "block" only what flows between the units, or the blocks, is kept, and what
+        is inside of one is computed a second time when its gradient is due: the same numbers, in
+        less memory and more time. Inference is as ever. It belongs to a training, not to the
+        network: no file holds it.
+
+        It is this model's call that does it. In a graph that goes on from `model.output` the layers
+        are that graph's own; call the model as a layer instead, and choose before that is fitted.
+
+        Args:
+            by: "unit", "block", or None to keep everything.
+
+        Raises:
+            ValueError: for another value, or layers that may not be computed twice.
+
+        Example:
+
+        >>> backbone = ResNetV2(depths=(1, 1, 1, 1), width=0.5, include_top=False)
+        >>> backbone.rematerialize("unit")
+        >>> inputs = keras.Input((64, 64, 3))
+        >>> model = Model(inputs, keras.layers.Dense(5)(backbone(inputs)))
+        """
+        boundaries = {
+            None: (),
+            "unit": self.unit_boundaries,
+            "block": (self.unit_boundaries[0], *self.pyramid_outputs.values()),
+        }
+        if by not in list(boundaries):
+            raise ValueError(
+                f"rematerialize({by!r}): expected 'unit' or 'block', whose inside is computed "
+                "again, or None."
+            )
+        self._steps = steps(self.input, boundaries[by], self.output)
+        self.train_function = None
 
     def freeze(self, up_to: str | None) -> None:
         """Freezes the layers up to an endpoint and frees all that come after it.
@@ -182,6 +250,8 @@ class ResNetV2(Model):
             "classifier_activation": keras.activations.serialize(self.classifier_activation),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "normalization": self.normalization,
+            "standardize": self.standardize,
             "trainable": self.trainable,
             "frozen_layers": [layer.name for layer in self.layers if not layer.trainable],
         }
@@ -198,13 +268,20 @@ class ResNetV2(Model):
 
 
 _ENDPOINT_OF_POOLING = {"avg": "features", None: "pre_head"}
+# By `standardize`: a convolution and the end of its name.
+_CONVOLUTIONS = {
+    True: (StandardizedConv2D, "standardized_conv2d"),
+    False: (layers.Conv2D, "conv2d"),
+}
 
 
 class _Body:
     """The network without its head. Names are the official checkpoints', with _ for /."""
 
-    def __init__(self, width, kernel_regularizer, policy):
+    def __init__(self, width, normalization, standardize, kernel_regularizer, policy):
         self.root_filters = int(ROOT_FILTERS * width)
+        self.normalization = normalization
+        self.standardize = standardize
         self.kernel_regularizer = kernel_regularizer
         self.policy = policy
 
@@ -212,7 +289,8 @@ class _Body:
         # At stride 1 "same" is the symmetric zero padding, without a padded copy of the input.
         if stride > 1 and kernel_size > 1:
             x = self.pad(x, kernel_size // 2, prefix)
-        return StandardizedConv2D(
+        layer, suffix = _CONVOLUTIONS[self.standardize]
+        return layer(
             filters,
             kernel_size,
             strides=stride,
@@ -221,15 +299,23 @@ class _Body:
             kernel_initializer="he_normal",
             kernel_regularizer=self.kernel_regularizer,
             dtype=self.policy,
-            name=f"{prefix}_standardized_conv2d",
+            name=f"{prefix}_{suffix}",
         )(x)
 
     def pad(self, x, amount, prefix):
         return layers.ZeroPadding2D(amount, dtype=self.policy, name=f"{prefix}_pad")(x)
 
     def norm_relu(self, x, prefix=""):
-        name = f"{prefix}group_norm"
-        return GroupNormalization(GROUPS, activation="relu", dtype=self.policy, name=name)(x)
+        if self.normalization == "group":
+            name = f"{prefix}group_norm"
+            return GroupNormalization(GROUPS, activation="relu", dtype=self.policy, name=name)(x)
+        x = layers.BatchNormalization(
+            momentum=BATCH_MOMENTUM,
+            epsilon=BATCH_EPSILON,
+            dtype=self.policy,
+            name=f"{prefix}batch_norm",
+        )(x)
+        return layers.ReLU(dtype=self.policy, name=f"{prefix}relu")(x)
 
     def root(self, x):
         x = self.convolution(x, self.root_filters, 7, 2, "root_block")
@@ -268,72 +354,9 @@ class _Body:
         return endpoints, tuple(boundaries)
 
 
-def _is_positive_integer(value) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
-
-
-def check_classes(classes) -> None:
-    """Raises a ValueError unless `classes` can be the size of a head."""
-    if not _is_positive_integer(classes):
-        raise ValueError(
-            f"classes={classes!r}: expected the size of the head, an integer of at least 1. "
-            "For a model without a head pass include_top=False."
-        )
-
-
-def _check_input_tensor(tensor):
-    """Returns the one `keras.Input` that a tensor of images is computed from."""
-    if not keras.utils.is_keras_tensor(tensor):
-        raise ValueError(
-            f"input_tensor is a {type(tensor).__name__}; expected a keras.Input of images, or a "
-            "symbolic tensor computed from one. To run the model on data, call it."
-        )
-    check_input_shape(tensor.shape[1:])
-    if not keras.backend.is_float_dtype(tensor.dtype):
-        raise ValueError(
-            f"input_tensor has dtype {tensor.dtype}; expected a float, in [-1, 1]. Put "
-            "bit_keras.preprocess_input(tensor) before the network."
-        )
-    sources = keras.utils.get_source_inputs(tensor)
-    if len(sources) != 1:
-        raise ValueError(
-            f"input_tensor is computed from {len(sources)} inputs; expected one. Build the network "
-            "without it and call it on the tensor, as a layer."
-        )
-    return sources[0]
-
-
-def check_input_shape(input_shape) -> None:
-    """Raises a ValueError unless it is `(height or None, width or None, channels)`."""
-    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else (input_shape,)
-    if len(shape) != 3 or not all(size is None or _is_positive_integer(size) for size in shape):
-        raise ValueError(
-            f"input_shape={shape}: expected (height, width, channels), each an integer of at "
-            "least 1; height and width may be None."
-        )
-    if shape[0] in (1, 3) and (shape[2] is None or shape[2] >= 32):
-        raise ValueError(
-            f"input_shape={shape} looks like channels_first, which BiT does not support. Expected "
-            f"(height, width, channels): {(*shape[1:], shape[0])}."
-        )
-    if shape[2] is None:
-        raise ValueError(
-            f"input_shape={shape}: the number of channels must be given; RGB images have 3."
-        )
-
-
-def _check_channels_last() -> None:
-    if keras.config.image_data_format() != "channels_last":
-        raise ValueError(
-            "BiT supports image_data_format='channels_last' only, and Keras is configured for "
-            f"{keras.config.image_data_format()!r}. Call "
-            "keras.config.set_image_data_format('channels_last') before building the model."
-        )
-
-
 def _check_depths(depths) -> None:
     count = len(depths) if hasattr(depths, "__len__") else 0
-    if count != len(BLOCK_STRIDES) or not all(map(_is_positive_integer, depths)):
+    if count != len(BLOCK_STRIDES) or not all(map(is_positive_integer, depths)):
         raise ValueError(
             f"depths={depths!r}: expected the number of units in each of the four blocks, "
             "integers of at least 1, such as (3, 4, 6, 3)."
@@ -354,3 +377,12 @@ def _check_pooling(pooling) -> None:
         raise ValueError(
             f"pooling={pooling!r}: expected 'avg' (pooled features) or None (the feature map)."
         )
+
+
+def _check_layers(normalization, standardize) -> None:
+    if normalization not in ("group", "batch"):
+        raise ValueError(
+            f"normalization={normalization!r}: expected 'group' (BiT) or 'batch' (ResNet-v2)."
+        )
+    if not isinstance(standardize, bool):
+        raise ValueError(f"standardize={standardize!r}: expected True (BiT) or False.")

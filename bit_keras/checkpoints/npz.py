@@ -29,6 +29,8 @@ _LAYER = re.compile(
     r"|(group_norm)"
     r"|(head)_(conv2d)"
 )
+# Of ResNetV2(normalization="batch") and ResNetV2(standardize=False).
+_OTHER_NETWORK = re.compile(r"(root_block|block\d_unit\d\d+_[abc](_proj)?)_(conv2d|batch_norm)")
 _NUMBER = re.compile(r"(standardized_conv2d|group_norm|conv2d)_\d+/")
 _HEAD = "resnet/head/"
 _ROOT_KERNEL = "resnet/root_block/standardized_conv2d/kernel"
@@ -75,7 +77,8 @@ def load_npz(model: keras.Model, path: str | os.PathLike, head: str = "match") -
         FileNotFoundError: there is no such file.
         CheckpointError: a key is missing, unknown or there twice; a shape or dtype is another; a
             value is not finite; the archive is damaged. The message names the key.
-        ValueError: for another value of `head`, or a model that is no BiT network.
+        ValueError: for another value of `head`, or a model that is no BiT network, such as one
+            with batch normalization.
     """
     if head not in ("match", "reset"):
         raise ValueError(f"head={head!r}: expected 'match' or 'reset'.")
@@ -104,7 +107,7 @@ def save_npz(model: keras.Model, path: str | os.PathLike) -> None:
 
     Raises:
         OSError: the file cannot be written; what was there is unchanged.
-        ValueError: for a model that is no BiT network.
+        ValueError: for a model that is no BiT network, such as one with batch normalization.
     """
     variables = _variables(model)
     write_archive(path, ((key, _file_array(key, variables[key])) for key in sorted(variables)))
@@ -114,6 +117,12 @@ def _variables(model) -> dict[str, keras.Variable]:
     """The variables of a network by their key in a file."""
     variables = {}
     for layer in model.layers:
+        if _OTHER_NETWORK.fullmatch(layer.name):
+            raise ValueError(
+                f"Layer {layer.name!r} of model {model.name!r} has no place in the official "
+                "format: expected a ResNetV2 with normalization='group' and standardize=True. Keep "
+                "its weights with model.save_weights and model.load_weights."
+            )
         match = _LAYER.fullmatch(layer.name)
         if match and getattr(layer, "lora_enabled", False):
             raise ValueError(

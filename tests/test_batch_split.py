@@ -1,0 +1,226 @@
+"""A step in slices of the batch against Keras' step with the whole batch."""
+
+import re
+
+import distributed_program as program
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bit_keras.distributed_model import Model
+
+TOLERANCE = 1e-5  # of the largest value
+
+
+def difference(found, expected):
+    """The largest, over everything found, of |found - expected| / max |expected|."""
+    assert found.keys() == expected.keys()
+    worst = {}
+    for name in expected:
+        want = np.asarray(expected[name], "float64")
+        worst[name] = np.abs(np.asarray(found[name], "float64") - want).max() / np.abs(want).max()
+    return max(worst.values())
+
+
+def split(model, slices=3):
+    model.batch_split = slices
+    return model
+
+
+# The numbers of the whole batch
+
+
+@pytest.mark.parametrize("slices", [2, 11])
+def test_slices_give_what_the_whole_batch_gives(slices):
+    # 11 are more than the 8 samples of a batch; the 37 of train_on_batch are never shared evenly.
+    expected = program.everything(program.compiled(program.network(keras.Model)), steps=5)
+    found = program.everything(split(program.compiled(program.network(Model)), slices), steps=5)
+    assert difference(found, expected) < TOLERANCE
+
+
+OPTIONS = ["clipnorm, 3 steps an execution", "clipvalue, loss scaling"]
+
+
+@pytest.mark.parametrize("options", ["eager", "global_clipnorm, weight decay, averages", *OPTIONS])
+def test_slices_give_what_the_whole_batch_gives_with(options):
+    expected = program.compiled(program.network(keras.Model), **program.OPTIONS[options]())
+    model = split(program.compiled(program.network(Model), **program.OPTIONS[options]()))
+    steps = 2 if options == "eager" else 5
+    expected = program.everything(expected, steps)
+    assert difference(program.everything(model, steps), expected) < TOLERANCE
+
+
+def test_batches_of_any_size_are_split_under_xla():
+    # A last batch of another size, 5 samples, has Keras trace for sizes that are not known.
+    images, labels = program.samples(13)
+    found = []
+    for model in (program.network(keras.Model), split(program.network(Model), 2)):
+        program.compiled(model, jit_compile=True)
+        model.fit(images, labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        found.append(program.weights(model))
+    assert model.jit_compile
+    assert difference(*found) < TOLERANCE
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_slices_on_two_replicas_find_what_one_process_finds(mirrored, options):
+    expected = program.compiled(program.network(keras.Model), **program.OPTIONS[options]())
+    expected = program.everything(expected, steps=4)
+    with mirrored.scope():
+        model = program.compiled(program.network(Model), **program.OPTIONS[options]())
+    assert difference(program.everything(split(model), steps=4), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("batch_size", [7, 8])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "sum"])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_losses_weigh_as_over_the_whole_batch(mirrored, replicas, reduction, batch_size):
+    images, labels = program.samples(37)
+
+    def train(model):
+        # Small steps: a sum over 7 samples has seven times the gradient.
+        program.compiled(model, reduction, optimizer=keras.optimizers.SGD(0.02, momentum=0.9))
+        arguments = {"batch_size": batch_size, "epochs": 2, "shuffle": False, "verbose": 0}
+        history = model.fit(images, labels, **arguments).history
+        accuracy = {"accuracy": history["accuracy"]}
+        # With replicas that share a batch unevenly the loss that is told is approximate.
+        return (
+            program.weights(model) | accuracy | ({"loss": history["loss"]} if replicas == 1 else {})
+        )
+
+    expected = train(program.network(keras.Model))
+    with mirrored.scope() if replicas == 2 else tf.distribute.get_strategy().scope():
+        model = split(program.network(Model))
+        found = train(model)
+    assert difference(found, expected) < TOLERANCE
+
+
+def two_outputs(model_class):
+    inputs = {name: keras.Input((4,), name=name) for name in "ab"}
+    dense = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(seed=1))
+    unused = keras.layers.Dense(2, kernel_initializer="ones")
+    outputs = {"sum": dense(inputs["a"] + inputs["b"]), "other": unused(inputs["b"])}
+    model = model_class(inputs, outputs)
+    # A weight whose gradient is none stays, and one whose gradient is zero decays.
+    model.compile(
+        program.sgd(weight_decay=0.1), {"sum": "mse", "other": None}, metrics={"sum": ["mae"]}
+    )
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_dicts_and_weights_without_gradient():
+    random = np.random.default_rng(0)
+    x = {name: random.normal(size=(14, 4)).astype("float32") for name in "ab"}
+    y = {"sum": random.normal(size=(14, 3)).astype("float32"), "other": np.zeros((14, 2))}
+    found = []
+    for model in (two_outputs(keras.Model), split(two_outputs(Model))):
+        history = model.fit(x, y, batch_size=7, shuffle=False, verbose=0).history
+        found.append(program.weights(model) | history)
+    assert difference(found[1], found[0]) < TOLERANCE
+
+
+class Call(Model):
+    """Defines `call`, and a loss and a metric of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.flatten = keras.layers.Flatten()
+        self.dense = keras.layers.Dense(
+            3, kernel_initializer=keras.initializers.GlorotUniform(seed=3), name="dense"
+        )
+        self.samples = keras.metrics.Sum(name="samples")
+
+    def call(self, inputs):
+        return self.dense(self.flatten(inputs))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+        return 3 * super().compute_loss(x, y, y_pred, sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        self.samples.update_state(tf.shape(y_pred)[0])
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_subclass_has_its_own_loss_and_metrics(mirrored, replicas):
+    images, labels = program.samples(13)
+    found = []
+    for slices in (1, 3):
+        with mirrored.scope() if replicas == 2 else tf.distribute.get_strategy().scope():
+            model = split(program.compiled(Call()), slices)
+        history = model.fit(images, labels, batch_size=8, shuffle=False, verbose=0).history
+        assert history["samples"] == [13]
+        found.append(program.weights(model))
+    assert difference(found[1], found[0]) < TOLERANCE
+
+
+def test_nothing_to_train():
+    model = split(program.compiled(program.network(Model)))
+    model.trainable = False
+    before = program.weights(model)
+    with pytest.warns(UserWarning, match="does not have any trainable weights"):
+        model.fit(*program.samples(8), verbose=0)
+    for name, value in program.weights(model).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+# The setting
+
+
+def test_it_takes_effect_between_two_fits_and_no_file_holds_it(tmp_path):
+    images, labels = program.samples(8)
+    model = program.compiled(program.network(Model))
+    model.fit(images, labels, verbose=0)
+    calls = []
+    model.call = lambda *args, call=model.call, **kwargs: (
+        calls.append(args[0].shape[0]) or call(*args, **kwargs)
+    )
+    split(model, np.int64(4)).fit(images, labels, batch_size=8, verbose=0)
+    assert calls == [2]
+    del model.call
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").batch_split == 1
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, "2", True, None])
+def test_what_is_no_number_of_slices_is_refused(value):
+    with pytest.raises(ValueError, match=re.escape(f"batch_split={value!r}: expected in how many")):
+        program.network(Model).batch_split = value
+
+
+def test_another_backend_is_refused(monkeypatch):
+    model = program.network(Model)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    model.batch_split = 1
+    with pytest.raises(ValueError, match="TensorFlow backend; this is 'jax'"):
+        model.batch_split = 2
+
+
+def test_a_train_step_of_its_own_is_refused():
+    class OwnStep(Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    model = program.network(OwnStep)
+    model.batch_split = 1
+    with pytest.raises(ValueError, match=r"OwnStep, whose own train_step .* compute_loss"):
+        model.batch_split = 2
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [keras.losses.MeanSquaredError(), keras.losses.MeanSquaredError(reduction="sum")],
+        [keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")] * 2,
+        [keras.losses.MeanSquaredError(reduction=None)] * 2,
+    ],
+)
+def test_losses_that_cannot_be_put_together_are_refused(losses):
+    inputs = keras.Input((4,))
+    model = Model(inputs, [keras.layers.Dense(1)(inputs) for _ in losses])
+    model.compile("sgd", losses)
+    x = np.ones((8, 4), "float32")
+    with pytest.raises(ValueError, match="batch_split=3 with losses of reduction"):
+        split(model).fit(x, [x[:, :1]] * 2, verbose=0)
