@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from checkpoints.server import Server
 
+import bit_keras
 from bit_keras.checkpoints import transfer
 
 # A MirroredStrategy needs more than one device; it must be said before tensorflow starts.
@@ -59,5 +60,5 @@ def _seeded():
 
 @pytest.fixture(scope="session")
 def mirrored():
-    # One for all tests: TensorFlow mixes up the collective ops of two over the same devices.
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    # The process' one: TensorFlow mixes up the collective ops of two over the same devices.
+    return bit_keras.strategy("mirrored")

@@ -1,7 +1,9 @@
 """One small training that uses all of a model's methods, for test_distributed_model.py.
 
-As a program, `python distributed_program.py NETWORK STRATEGY OPTIONS STEPS OUTPUT.npz`, it is one
-worker of MultiWorkerMirroredStrategy (whose TF_CONFIG tells which), or a process of its own.
+As a program, `python distributed_program.py STRATEGY NETWORK OPTIONS STEPS OUTPUT.npz`, it is one
+worker of MultiWorkerMirroredStrategy (whose TF_CONFIG tells which), or a process of its own with as
+many replicas as the number that STRATEGY is. With `cases CASE,CASE,...` for NETWORK and OPTIONS it
+trains them all, and OUTPUT.npz has what each found as `CASE/NAME`.
 """
 
 import json
@@ -10,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -18,7 +21,7 @@ import numpy as np
 BATCH_SIZE = 8
 
 
-def network(model_class):
+def network(model_class, dtype=None):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(
         4,
@@ -27,9 +30,12 @@ def network(model_class):
         activation="relu",
         kernel_initializer=keras.initializers.GlorotUniform(seed=1),
         kernel_regularizer=keras.regularizers.L2(0.01),
+        dtype=dtype,
     )(inputs)
-    x = keras.layers.Flatten()(x)
-    outputs = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(seed=2))(x)
+    x = keras.layers.Flatten(dtype=dtype)(x)
+    outputs = keras.layers.Dense(
+        3, kernel_initializer=keras.initializers.GlorotUniform(seed=2), dtype=dtype
+    )(x)
     return model_class(inputs, outputs)
 
 
@@ -51,13 +57,18 @@ def resnet():
     )
 
 
-def bit_model():
+def bit_model(dtype=None):
     from bit_keras.distributed_model import Model
 
-    return network(Model)
+    return network(Model, dtype)
 
 
-NETWORKS = {"keras": lambda: network(keras.Model), "bit_keras": bit_model, "resnet": resnet}
+NETWORKS = {
+    "keras": lambda: network(keras.Model),
+    "bit_keras": bit_model,
+    "bfloat16": lambda: bit_model("mixed_bfloat16"),
+    "resnet": resnet,
+}
 
 
 def samples(number, seed=0, size=8):
@@ -80,6 +91,12 @@ OPTIONS = {
         "optimizer": sgd(clipnorm=0.05),
         "steps_per_execution": 3,
     },
+    "4 steps an execution": lambda: {"optimizer": sgd(), "steps_per_execution": 4},
+    "global_clipnorm, 4 steps an execution": lambda: {
+        "optimizer": sgd(global_clipnorm=0.05),
+        "steps_per_execution": 4,
+        "metrics": ["accuracy"],
+    },
     "global_clipnorm, weight decay, averages": lambda: {
         "optimizer": keras.optimizers.AdamW(
             0.01, weight_decay=0.1, global_clipnorm=0.05, use_ema=True
@@ -88,6 +105,34 @@ OPTIONS = {
     "clipvalue, loss scaling": lambda: {
         "optimizer": keras.optimizers.LossScaleOptimizer(sgd(clipvalue=0.005))
     },
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What must give the same weights under every strategy as in one process and one slice."""
+
+    network: str
+    options: str
+    slices: int = 1
+    tolerance: float = 1e-5  # relative; bfloat16 has 8 bits
+
+    def model(self, slices=None):
+        model = compiled(NETWORKS[self.network](), **OPTIONS[self.options]())
+        model.batch_split = slices or self.slices
+        return model
+
+
+# The small network has L2 regularization; all have sample weights.
+CASES = {
+    "steps": Case("bit_keras", "4 steps an execution"),
+    "rest": Case("bit_keras", "clipnorm, 3 steps an execution"),
+    "slices": Case("bit_keras", "plain", 2),
+    "averages": Case("bit_keras", "global_clipnorm, weight decay, averages"),
+    "all": Case("bit_keras", "global_clipnorm, 4 steps an execution", 2),
+    "bfloat16": Case("bfloat16", "global_clipnorm, 4 steps an execution", 2, tolerance=5e-3),
+    "resnet": Case("resnet", "float64"),
+    "resnet-all": Case("resnet", "global_clipnorm, 4 steps an execution", 2),
 }
 
 
@@ -106,18 +151,20 @@ def everything(model, steps=20):
     size = model.input_shape[1]
     images, labels = samples(BATCH_SIZE * steps, size=size)
     some_images, some_labels = samples(37, seed=1, size=size)
+    arguments = {"batch_size": BATCH_SIZE, "verbose": 0}
+    untrained = model.evaluate(some_images, some_labels, **arguments)
     found = model.fit(
         images,
         labels,
         sample_weight=np.linspace(0.1, 2, len(labels), dtype="float32"),
         validation_data=(some_images, some_labels),
-        batch_size=BATCH_SIZE,
         shuffle=False,
-        verbose=0,
+        **arguments,
     ).history
     found |= weights(model, "after fit")
-    found["evaluate"] = model.evaluate(some_images, some_labels, batch_size=BATCH_SIZE, verbose=0)
-    found["predict"] = model.predict(some_images, batch_size=BATCH_SIZE, verbose=0)
+    found["untrained"] = untrained
+    found["evaluate"] = model.evaluate(some_images, some_labels, **arguments)
+    found["predict"] = model.predict(some_images, **arguments)
     found["predict_on_batch"] = model.predict_on_batch(some_images)
     found["test_on_batch"] = model.test_on_batch(some_images, some_labels)
     found["train_on_batch"] = model.train_on_batch(
@@ -143,7 +190,7 @@ def start(*arguments, **environment):
         return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
 
-def finish(processes, timeout=120):
+def finish(processes, timeout=300):
     """The exit statuses; at the deadline what still runs is killed and TimeoutExpired raised."""
     deadline = time.monotonic() + timeout
     try:
@@ -154,36 +201,55 @@ def finish(processes, timeout=120):
             process.wait()
 
 
-def run_two_workers(name, options, folder):
-    """Runs the program as two workers; returns (exit status, log, npz path) of each."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+def tf_configs(number):
+    """The TF_CONFIG of each of some workers on ports of this machine that are free."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     cluster = {"worker": [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]}
     for s in sockets:
         s.close()
-    outputs = [folder / f"worker{index}.npz" for index in range(2)]
-    workers = []
-    for index, output in enumerate(outputs):
-        task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-        workers.append(start(name, "workers", options, 20, output, TF_CONFIG=task))
-    statuses = finish(workers)
+    tasks = [{"type": "worker", "index": index} for index in range(number)]
+    return [json.dumps({"cluster": cluster, "task": task}) for task in tasks]
+
+
+def run_workers(number, name, options, folder, timeout=300):
+    """Runs the program as some workers; returns (exit status, log, npz path) of each."""
+    outputs = [folder / f"worker{index}.npz" for index in range(number)]
+    workers = [
+        start("workers", name, options, 20, output, TF_CONFIG=config)
+        for output, config in zip(outputs, tf_configs(number), strict=True)
+    ]
+    statuses = finish(workers, timeout)
     logs = [output.with_suffix(".log").read_text() for output in outputs]
     return list(zip(statuses, logs, outputs, strict=True))
 
 
-def main(name, strategy, options, steps, output):
+def main(strategy, name, options, steps, output):
+    import bit_keras
+
+    if strategy == "workers":
+        strategy = bit_keras.strategy("multi_worker")
+    else:
+        split_cpu(int(strategy))
+        strategy = bit_keras.strategy("mirrored")
+    found = {}
+    for case in options.split(",") if name == "cases" else ():
+        with strategy.scope():
+            model = CASES[case].model()
+        found |= {f"{case}/{key}": value for key, value in everything(model, int(steps)).items()}
+    if name != "cases":
+        with strategy.scope():
+            model = compiled(NETWORKS[name](), **OPTIONS[options]())
+        found = everything(model, int(steps))
+    np.savez(output, **found)
+
+
+def split_cpu(number):
+    """Has TensorFlow, which must not have started, see so many CPU devices."""
     import tensorflow as tf
 
-    if strategy == "mirrored":
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-        )
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    else:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    with strategy.scope():
-        model = compiled(NETWORKS[name](), **OPTIONS[options]())
-    np.savez(output, **everything(model, int(steps)))
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    devices = [tf.config.LogicalDeviceConfiguration()] * number
+    tf.config.set_logical_device_configuration(cpu, devices)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def test_two_replicas(mirrored, expected):
 
 
 def test_two_workers(tmp_path, expected):
-    for status, log, output in program.run_two_workers("resnet", OPTIONS, tmp_path):
+    for status, log, output in program.run_workers(2, "resnet", OPTIONS, tmp_path):
         assert status == 0, log
         assert_same(np.load(output), expected)
 

@@ -72,6 +72,18 @@ BUDGET_FLAGS = (
     (WHOLE, "resize", None, "another side, in pixels, of the resized training image"),
     (WHOLE, "crop", None, "another side, in pixels, of the crop"),
 )
+SCALE_FLAGS = (
+    (TEXT, "strategy", "auto", "which devices train together: 'one'; 'mirrored', all GPUs of this "
+     "machine; 'multi_worker', the machines that TF_CONFIG names; 'tpu' or 'tpu=ADDRESS'; 'auto' "
+     "takes what is there"),
+    (WHOLE, "batch_split", 1, "go through each batch in so many slices: less memory, the same "
+     "gradient"),
+    (TEXT, "remat", None, "'block' or 'unit': compute these again on the way back, to save memory"),
+    (TEXT, "dtype", None, "a Keras dtype policy: mixed_bfloat16 or mixed_float16 on accelerators"),
+    (WHOLE, "save_every", None, "save the state after so many steps; without it after each tenth "
+     "of the run"),
+    (WHOLE, "keep", 2, "how many states to keep while it trains"),
+)
 OVERWRITE_FLAG = (
     (SWITCH, "overwrite", False, "start anew in a directory that holds a run"),
 )
@@ -93,6 +105,17 @@ def task_of(values: flags.FlagValues):
 def budget_of(values: flags.FlagValues) -> dict:
     """Returns the arguments of `HyperRule.scaled` that `BUDGET_FLAGS` ask for."""
     return {name: values[name].value for _, name, _, _ in BUDGET_FLAGS}
+
+
+def scale_of(values: flags.FlagValues) -> dict:
+    """Returns the arguments of `finetune` that `SCALE_FLAGS` ask for, with the strategy made.
+
+    Several workers meet before TensorFlow computes anything, such as the reading of a task.
+    """
+    from bit_keras.training.strategy import strategy
+
+    strategy(values.strategy)
+    return {name: values[name].value for _, name, _, _ in SCALE_FLAGS}
 
 
 def pretrained_of(values: flags.FlagValues) -> bool | str:

@@ -12,6 +12,7 @@ from bit_keras.commands.command import (
     NUMBER,
     OVERWRITE_FLAG,
     RECIPE_FLAG,
+    SCALE_FLAGS,
     TASK_FLAG,
     TASK_OPTION_FLAGS,
     TEXT,
@@ -19,6 +20,7 @@ from bit_keras.commands.command import (
     Command,
     budget_of,
     pretrained_of,
+    scale_of,
     task_of,
     whole_numbers,
 )
@@ -43,6 +45,7 @@ def _run(values: flags.FlagValues) -> None:
         "eval_every": values.eval_every,
         "held_out": values.held_out,
         "overwrite": values.overwrite,
+        **scale_of(values),
     }
     if several:
         seeds = whole_numbers(values, "seeds")
@@ -77,6 +80,7 @@ COMMAND = Command(
         (NUMBER, "held_out", 0.02, "the fraction that --eval_every holds out"),
         *BUDGET_FLAGS,
         *TASK_OPTION_FLAGS,
+        *SCALE_FLAGS,
         *OVERWRITE_FLAG,
     ),
     _run,

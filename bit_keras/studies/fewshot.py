@@ -26,7 +26,8 @@ from bit_keras.studies.fewshot_runs import check_origin, finetune_accuracies, re
 from bit_keras.studies.fresh_start import release
 from bit_keras.studies.integers import distinct_integers
 from bit_keras.training import run_directory
-from bit_keras.training.plan import Plan, plan, state_digest
+from bit_keras.training.plan import Plan, plan
+from bit_keras.training.setup import state_digest
 
 # big_vision's few-shot evaluation has the first four; the official code's few-shot accuracies are
 # medians of five runs or more.

@@ -13,7 +13,7 @@ from bit_keras.studies.fresh_start import fresh_start, release
 from bit_keras.studies.integers import distinct_integers
 from bit_keras.studies.summary import summarize
 from bit_keras.studies.text_table import TextTable
-from bit_keras.training import run_directory
+from bit_keras.training import run_directory, workers
 from bit_keras.training.finetune import finetune
 from bit_keras.training.plan import RANDOM, plan
 
@@ -94,10 +94,17 @@ def _common_configuration(
     model: str | keras.Model, task: Task, seed: int, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """What the runs of all seeds have in common; raises what `finetune` raises of it."""
-    configuration = plan(model, task, seed=seed, **arguments).configuration
+    planned = plan(model, task, seed=seed, **arguments)
+    if workers.are_several(planned.strategy):
+        raise ValueError(
+            "Several seeds were asked for under several workers, which would all write seeds.json. "
+            "Give each seed a call of its own (seed, --seed), or train on one machine."
+        )
+    configuration = planned.configuration
     del configuration["seed"]
     if configuration["weights"] == RANDOM:
         del configuration["initial_state_sha256"]  # the seed draws them
+    del planned
     release()
     return configuration
 

@@ -1,39 +1,27 @@
 """Fine-tuning: a network, a task and a rule; no hyper-parameter to choose."""
 
+import dataclasses
+import functools
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from bit_keras.atomic_file import written_whole
+from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
-from bit_keras.evaluation.accuracy import predict
+from bit_keras.evaluation.accuracy import BATCH_SIZE, Predictions, predict
 from bit_keras.evaluation.pictures import plot_learning_curve, plot_predictions
 from bit_keras.hyperrule import HyperRule
-from bit_keras.training import run_directory
+from bit_keras.training import run_directory, workers
 from bit_keras.training.fit import fit
-from bit_keras.training.plan import HELD_OUT, RANDOM, Plan, plan
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What a fine-tuning run leaves.
-
-    Attributes:
-        model: the trained network, compiled.
-        history: lists of equal length: step, loss (nats), accuracy (0 to 1), learning_rate; and
-            with `eval_every`, "validation": a dict of such lists, step, loss and accuracy.
-        metrics: the content of metrics.json.
-        output_dir: with config.json, metrics.json, model.keras, learning_curve.png,
-            predictions.png and tensorboard/.
-    """
-
-    model: keras.Model
-    history: dict
-    metrics: dict
-    output_dir: Path
+from bit_keras.training.plan import RANDOM, Plan, plan
+from bit_keras.training.result import Result, reopened
+from bit_keras.training.resume import KEEP, newest_kept
+from bit_keras.training.setup import HELD_OUT
+from bit_keras.training.validation import HeldOut
 
 
 def finetune(
@@ -49,6 +37,12 @@ def finetune(
     eval_every: int | None = None,
     held_out: float = HELD_OUT,
     seed: int = 0,
+    strategy: str = "auto",
+    batch_split: int = 1,
+    remat: str | None = None,
+    dtype: str | None = None,
+    save_every: int | None = None,
+    keep: int = KEEP,
     overwrite: bool = False,
     verbose: bool = True,
 ) -> Result:
@@ -59,7 +53,12 @@ def finetune(
 
     Ctrl-C and SIGTERM end it after the step, with its state saved. The same call on the same
     directory then goes on, also after a kill, and ends with the numbers of a run that was left
-    alone; a finished run is returned as it is. A run of other arguments is refused.
+    alone; a finished run is returned as it is. A run of other arguments is refused, but for
+    `strategy`, `batch_split`, `remat`, `save_every` and `keep`, which leave the numbers the same.
+
+    With several workers, make the same call on all of them, with one `output_dir` that they share.
+    The first of them alone writes there. When one of them dies, the others end with a
+    ConnectionError.
 
     Args:
         model: a name from `list_models()`, or "R14x0.5" (a small network, from random weights);
@@ -79,6 +78,14 @@ def finetune(
             trained on.
         seed: of the subset, the held-out examples, the order of the images, crops, flips, mixup
             and initial weights.
+        strategy: a name for `bit_keras.strategy`; for a network of your own, the one that it was
+            made under.
+        batch_split: the number of slices in which a step goes through its batch, one after the
+            other: less memory, the same gradient.
+        remat: "block" or "unit": what is computed again on the way back, to save its memory.
+        dtype: a Keras dtype policy for a named model, such as "mixed_bfloat16".
+        save_every: after how many steps to save the state; None is a tenth of the run.
+        keep: how many states to keep while it trains; at least 1.
         overwrite: start anew in a directory that holds a run.
         verbose: whether to say what is done and to show a progress bar.
 
@@ -91,6 +98,7 @@ def finetune(
             the task, or an `output_dir` of another run.
         OSError: no weights on this machine, or an `output_dir` that cannot be written.
         CheckpointError: the weights do not fit, or are damaged.
+        FloatingPointError: the training diverged; the last good state is kept.
     """
     planned = plan(
         model,
@@ -103,25 +111,43 @@ def finetune(
         eval_every=eval_every,
         held_out=held_out,
         seed=seed,
+        strategy=strategy,
+        batch_split=batch_split,
+        remat=remat,
+        dtype=dtype,
+        save_every=save_every,
+        keep=keep,
     )
-    network, task, rule = planned.network, planned.task, planned.rule
     directory = Path(output_dir)
+    verbose = verbose and workers.is_chief(planned.strategy)
+    with workers.naming_lost_workers(planned.strategy):
+        # Nothing is written before all that was asked for is known to be possible.
+        finished = workers.claim(planned.strategy, directory, planned.configuration, overwrite)
+        if finished is None:
+            return _train(planned, directory, save_every, keep, verbose)
+    if verbose:
+        print(f"{directory} holds this run, finished: nothing to do. Overwrite starts it anew.")
+    return reopened(directory, finished)
+
+
+def _train(
+    planned: Plan, directory: Path, save_every: int | None, keep: int, verbose: bool
+) -> Result:
+    network, task, rule = planned.network, planned.task, planned.rule
     tell = print if verbose else _say_nothing
-    # Nothing is written before all that was asked for is known to be possible.
-    finished = run_directory.claim(directory, planned.configuration, overwrite)
-    if finished is not None:
-        tell(f"{directory} holds this run, finished: nothing to do. With overwrite it starts anew.")
-        return _reopened(directory, finished)
     tell(_announcement(planned))
     start = time.monotonic()
+    with planned.strategy.scope():
+        _compile(network, rule)
     history = fit(
         network,
-        task,
-        rule,
-        seed,
+        functools.partial(pipeline.train_batches, task, rule, planned.configuration["seed"]),
         directory,
-        held_out=planned.held_out,
-        eval_every=eval_every,
+        steps=rule.steps,
+        learning_rate=rule.learning_rate,
+        held_out=_held_out(planned),
+        save_every=save_every,
+        keep=keep,
         progress_bar=verbose,
         tell=tell,
     )
@@ -130,23 +156,71 @@ def finetune(
         **predictions.metrics(),
         **_validation_metrics(planned, history),
         "seconds": round(time.monotonic() - start, 1),
-        "seed": seed,
+        "seed": planned.configuration["seed"],
         "configuration": planned.configuration,
         "versions": run_directory.versions(),
     }
-    # The weights first: no fault of a picture may cost them.
-    with written_whole(directory / run_directory.MODEL) as temporary:
-        network.save(temporary)
-    run_directory.write_json(directory / run_directory.HISTORY, history)
+    result = Result(network, history, metrics, directory)
+    if workers.is_chief(planned.strategy):
+        _write(result, planned, predictions)
     accuracy, total = metrics["test_accuracy"], metrics["num_test_examples"]
-    curve = directory / run_directory.CURVE
-    title = f"{planned.configuration['model']} on {task.name}"
-    plot_learning_curve(history, accuracy, title, curve)
-    plot_predictions(predictions, task, rule, directory / run_directory.PREDICTIONS)
-    run_directory.write_json(directory / run_directory.METRICS, metrics)
-    (directory / run_directory.STATE).unlink(missing_ok=True)
     tell(f"Test accuracy {accuracy:.2%} of all {total} test images. Written to {directory}.")
-    return Result(network, history, metrics, directory)
+    workers.told_by_chief(planned.strategy, 0)  # none ends before all is written
+    return result
+
+
+def _write(result: Result, planned: Plan, predictions: Predictions) -> None:
+    directory = result.output_dir
+    try:
+        # The weights first: no fault of a picture may cost them.
+        with written_whole(directory / run_directory.MODEL) as temporary:
+            result.model.save(temporary)
+        run_directory.write_json(directory / run_directory.HISTORY, result.history)
+        plot_learning_curve(
+            result.history,
+            result.metrics["test_accuracy"],
+            f"{planned.configuration['model']} on {planned.task.name}",
+            directory / run_directory.CURVE,
+        )
+        pictures = directory / run_directory.PREDICTIONS
+        plot_predictions(predictions, planned.task, planned.rule, pictures)
+        run_directory.write_json(directory / run_directory.METRICS, result.metrics)
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"{error.strerror}, while writing the trained network to {directory}. "
+            f"{newest_kept(directory)} The same call goes on from there.",
+        ) from error
+    run_directory.remove_states(directory)
+
+
+def _compile(network: keras.Model, rule: HyperRule) -> None:
+    network.compile(
+        optimizer=keras.optimizers.SGD(rule.schedule(), momentum=rule.momentum),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def _held_out(planned: Plan) -> HeldOut | None:
+    """The examples that the plan holds out, scored as the test split is at the end."""
+    if planned.held_out is None:
+        return None
+    task = dataclasses.replace(planned.task, test=planned.held_out)
+    batches = pipeline.test_batches(task, planned.rule, BATCH_SIZE)
+    images = batches.map(lambda images, _: images)
+
+    @functools.cache
+    def labels() -> np.ndarray:
+        return subsets.read_labels(planned.held_out)
+
+    def score(network: keras.Model, callbacks: list) -> dict[str, float]:
+        logits = network.predict(images, verbose=0, callbacks=callbacks)
+        # An interruption leaves logits of fewer images, whose scores nobody looks at.
+        metrics = Predictions(logits, labels()[: len(logits)]).metrics()
+        return {"loss": metrics["test_loss"], "accuracy": metrics["test_accuracy"]}
+
+    return HeldOut(planned.configuration["eval_every"], planned.held_out.num_examples, score)
 
 
 def _say_nothing(_: str) -> None:
@@ -160,17 +234,6 @@ def _validation_metrics(planned: Plan, history: dict) -> dict:
         "validation_accuracy": history["validation"]["accuracy"][-1],
         "num_validation_examples": planned.held_out.num_examples,
     }
-
-
-def _reopened(directory: Path, metrics: dict) -> Result:
-    if not (directory / run_directory.MODEL).exists():
-        raise ValueError(
-            f"{directory} says that its run is finished, but {run_directory.MODEL} is gone. Start "
-            "anew with overwrite."
-        )
-    network = keras.models.load_model(directory / run_directory.MODEL)
-    history = run_directory.read_json(directory / run_directory.HISTORY)
-    return Result(network, history, metrics, directory)
 
 
 def _announcement(planned: Plan) -> str:

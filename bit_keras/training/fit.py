@@ -1,4 +1,4 @@
-"""Keras' fit by a HyperRule: from the last saved state on, and ended in peace by a signal."""
+"""The one loop of all recipes: Keras' fit from the last saved state on, ended by a signal."""
 
 import contextlib
 import signal
@@ -6,40 +6,46 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
-from bit_keras.data import pipeline
-from bit_keras.data.tasks import Examples, Task
-from bit_keras.hyperrule import HyperRule
-from bit_keras.training import run_directory
+from bit_keras.training import run_directory, workers
+from bit_keras.training.interruption import Interruption
 from bit_keras.training.learning_curve import LearningCurve
-from bit_keras.training.resume import Interruption, KeepState, restore_state
-from bit_keras.training.validation import Validation
+from bit_keras.training.resume import KEEP, KeepState, newest_kept, restore_newest
+from bit_keras.training.validation import HeldOut, Validation
 
 
 def fit(
     network: keras.Model,
-    task: Task,
-    rule: HyperRule,
-    seed: int,
+    batches: Callable[[int], tf.data.Dataset],
     directory: Path,
     *,
-    held_out: Examples | None = None,
-    eval_every: int | None = None,
+    steps: int,
+    learning_rate: Callable[[int], float],
+    held_out: HeldOut | None = None,
+    save_every: int | None = None,
+    keep: int = KEEP,
     progress_bar: bool = False,
     tell: Callable[[str], None],
 ) -> dict:
-    """Compiles a network and trains it, from the state in its run's directory on if there is one.
+    """Trains a compiled network, from the state in its run's directory on if there is one.
 
     SIGINT and SIGTERM are raised again after the step that they meet, with the state saved.
 
+    With several replicas, each takes its share of a batch. With several workers, all call this with
+    the same arguments; the chief alone writes.
+
     Args:
-        network: gives logits.
-        task: whose training examples are taken.
-        rule: by which it trains.
-        seed: of the data.
+        network: made and compiled in the scope of its strategy; its metrics are a loss and an
+            accuracy.
+        batches: the batches from a step, counted from 0, to the last one; a function of the step
+            alone, so that a run which goes on sees what it would have seen.
         directory: of the run.
-        held_out: examples to evaluate on while it trains.
-        eval_every: after how many steps; None is never.
+        steps: of the whole run.
+        learning_rate: from a step to the rate that the optimizer takes there, for the record.
+        held_out: examples to evaluate on while it trains, and how often; None is never.
+        save_every: after how many steps to save the state; None is a tenth of the run.
+        keep: how many states to keep; at least 1.
         progress_bar: whether to show one.
         tell: is given what is worth saying.
 
@@ -47,33 +53,29 @@ def fit(
         The `LearningCurve.history` of the whole run.
 
     Raises:
-        FloatingPointError: the training diverged.
-        CheckpointError: the state is damaged, or of another network.
+        FloatingPointError: the training diverged; the states before it stay.
+        CheckpointError: the state is of another network.
     """
-    network.compile(
-        optimizer=keras.optimizers.SGD(rule.schedule(), momentum=rule.momentum),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    curve = LearningCurve(rule, directory / run_directory.EVENTS, eval_every is not None)
-    state = directory / run_directory.STATE
-    restore_state(state, network, curve)
+    strategy = network.distribute_strategy
+    events = directory / run_directory.EVENTS if workers.is_chief(strategy) else None
+    curve = LearningCurve(steps, learning_rate, events, validated=held_out is not None)
+    restore_newest(directory, network, curve, tell)
     if curve.step:
         tell(f"Going on after step {curve.step}.")
     with contextlib.closing(curve), Interruption() as interruption:
-        callbacks = [curve, KeepState(state, curve, interruption)]
-        if eval_every is not None:
-            validation = Validation(task, held_out, eval_every, curve, interruption, tell)
+        callbacks = [curve, KeepState(directory, curve, interruption, save_every, keep)]
+        if held_out is not None:
+            validation = Validation(held_out, curve, interruption, tell)
             # Before the state is saved, which then holds the point.
             callbacks.insert(1, validation)
             # The step before an interruption may lack its point.
             validation.set_model(network)
             validation.evaluate_if_due()
-        if curve.step < rule.steps and interruption.received is None:
-            with _nothing_to_sum(network):
+        if curve.step < steps and interruption.received is None:
+            with _naming_newest_state(directory), _nothing_to_sum(network):
                 network.fit(
-                    pipeline.train_batches(task, rule, seed, start_step=curve.step),
-                    shuffle=False,  # the pipeline shuffles
+                    batches(curve.step),
+                    shuffle=False,  # the batches are shuffled
                     callbacks=callbacks,
                     verbose=1 if progress_bar else 0,
                 )
@@ -81,6 +83,14 @@ def fit(
         tell(f"\nStopped after step {curve.step}: the same call goes on from there.")
         signal.raise_signal(interruption.received)
     return curve.history
+
+
+@contextlib.contextmanager
+def _naming_newest_state(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error} {newest_kept(directory)}") from error
 
 
 @contextlib.contextmanager

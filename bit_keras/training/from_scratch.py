@@ -21,10 +21,11 @@ RECIPE = HyperRule(
 )
 
 
-def build_small(classes: int) -> ResNetV2:
+def build_small(classes: int, dtype: str | None = None) -> ResNetV2:
     """Returns the smallest BiT network: depths 1, 1, 1, 1, width 0.5, 2.0 million parameters.
 
     Args:
         classes: size of the head.
+        dtype: a Keras dtype policy.
     """
-    return ResNetV2(depths=(1, 1, 1, 1), width=0.5, classes=classes, name="r14x0_5")
+    return ResNetV2(depths=(1, 1, 1, 1), width=0.5, classes=classes, dtype=dtype, name="r14x0_5")

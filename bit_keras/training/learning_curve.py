@@ -1,13 +1,12 @@
 """The learning curve of a run, kept while it trains."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
 import keras
 import tensorflow as tf
-
-from bit_keras.hyperrule import HyperRule
 
 # Points on the curve; more than a picture can show, few enough for a JSON file.
 _POINTS = 100
@@ -21,8 +20,9 @@ class LearningCurve(keras.callbacks.Callback):
     Each point is the mean over the steps since the one before.
 
     Args:
-        rule: by which the model trains.
-        events: directory of the TensorBoard events.
+        steps: of the whole run.
+        learning_rate: from a step, counted from 0, to the rate that the optimizer takes there.
+        events: directory of the TensorBoard events; None writes none.
         validated: whether the model is evaluated on held-out examples while it trains.
 
     Attributes:
@@ -31,16 +31,26 @@ class LearningCurve(keras.callbacks.Callback):
             if validated, "validation": a dict of such lists, step, loss and accuracy.
     """
 
-    def __init__(self, rule: HyperRule, events: Path, validated: bool = False):
+    def __init__(
+        self,
+        steps: int,
+        learning_rate: Callable[[int], float],
+        events: Path | None,
+        validated: bool = False,
+    ):
         super().__init__()
-        self.rule = rule
+        self.steps, self.learning_rate = steps, learning_rate
         self.step = 0
         self.history = {"step": [], "loss": [], "accuracy": [], "learning_rate": []}
         if validated:
             self.history["validation"] = {"step": [], "loss": [], "accuracy": []}
-        self._interval = max(1, rule.steps // _POINTS)
+        self._interval = max(1, steps // _POINTS)
         self._since_last = {name: [] for name in _MEANS}
-        self._writer = tf.summary.create_file_writer(str(events))
+        self._writer = (
+            tf.summary.create_noop_writer()
+            if events is None
+            else tf.summary.create_file_writer(str(events))
+        )
 
     def state(self) -> dict:
         """Returns all that `restore` needs to go on, as plain data."""
@@ -63,7 +73,7 @@ class LearningCurve(keras.callbacks.Callback):
         self.model.reset_metrics()  # so that `logs` are of this step alone
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
-        rate = self.rule.learning_rate(self.step)
+        rate = self.learning_rate(self.step)
         self.step += 1
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
@@ -72,7 +82,7 @@ class LearningCurve(keras.callbacks.Callback):
             )
         for name in _MEANS:
             self._since_last[name].append(float(logs[name]))
-        if self.step % self._interval == 0 or self.step == self.rule.steps:
+        if self.step % self._interval == 0 or self.step == self.steps:
             self._add_point(rate)
 
     def _add_point(self, rate: float) -> None:

@@ -1,12 +1,11 @@
 """What a fine-tuning run will be: all that is checked before anything is written."""
 
 import dataclasses
-import hashlib
 import os
 from dataclasses import dataclass
 
 import keras
-import numpy as np
+import tensorflow as tf
 
 from bit_keras import zoo
 from bit_keras.data import subsets
@@ -14,10 +13,8 @@ from bit_keras.data.tasks import Examples, Task
 from bit_keras.data.tasks import task as task_of_name
 from bit_keras.evaluation.accuracy import check_classifier
 from bit_keras.hyperrule import HyperRule
-from bit_keras.training import from_scratch, run_directory
-
-# The official code holds out 1 or 2 % of the training split.
-HELD_OUT = 0.02
+from bit_keras.training import from_scratch, run_directory, setup, workers
+from bit_keras.training.resume import KEEP
 
 RANDOM = "random"  # the weights of a run from scratch
 
@@ -31,6 +28,7 @@ class Plan:
         task: with the training examples that are trained on.
         rule: by which.
         held_out: examples to evaluate on while training; None: no such evaluation.
+        strategy: in whose scope the network was made.
         configuration: what tells the run from others; plain data.
     """
 
@@ -38,6 +36,7 @@ class Plan:
     task: Task
     rule: HyperRule
     held_out: Examples | None
+    strategy: tf.distribute.Strategy
     configuration: dict
 
 
@@ -51,12 +50,22 @@ def plan(
     budget: dict[str, float | None] | None = None,
     examples_per_class: int | None = None,
     eval_every: int | None = None,
-    held_out: float = HELD_OUT,
+    held_out: float = setup.HELD_OUT,
     seed: int = 0,
+    strategy: str = "auto",
+    batch_split: int = 1,
+    remat: str | None = None,
+    dtype: str | None = None,
+    save_every: int | None = None,
+    keep: int = KEEP,
 ) -> Plan:
     """Returns the run that `finetune` makes of the same arguments, and raises what it raises."""
-    _check_seed(seed)
-    _check_validation(eval_every, held_out)
+    setup.check_seed(seed)
+    setup.check_validation(eval_every, held_out)
+    setup.check_at_least_one(save_every=save_every, keep=keep, batch_split=batch_split)
+    # First of all: several workers meet before TensorFlow computes anything.
+    chosen = setup.choose_strategy(model, strategy)
+    setup.check_dtype(dtype)
     if isinstance(task, str):
         task = task_of_name(task)
     validation = None
@@ -75,13 +84,16 @@ def plan(
     budget = {name: value for name, value in (budget or {}).items() if value is not None}
     rule = rule.scaled(**budget)
     keras.utils.set_random_seed(seed)
-    network = _network(model, pretrained, task)
+    with workers.naming_lost_workers(chosen), chosen.scope():
+        network = _network(model, pretrained, task, dtype)
     check_classifier(network, task, rule)
+    setup.save_memory(network, batch_split, remat)
     configuration = {
         "command": "finetune",
         "model": name,
         "weights": origin,
-        "initial_state_sha256": state_digest(network),
+        "initial_state_sha256": setup.state_digest(network),
+        "dtype": network.dtype_policy.name,
         **task.identity,
         "examples_per_class": examples_per_class,
         "eval_every": eval_every,
@@ -91,17 +103,7 @@ def plan(
         "budget": run_directory.plain(budget),
         "rule": run_directory.plain(dataclasses.asdict(rule)),
     }
-    return Plan(network, task, rule, validation, configuration)
-
-
-def state_digest(network: keras.Model) -> str:
-    """Tells whether another call starts from the same weights, frozen in the same places."""
-    digest = hashlib.sha256()
-    for variable in network.variables:
-        array = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
-        digest.update(f"{variable.name} {variable.trainable} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).view("uint8").data)
-    return digest.hexdigest()
+    return Plan(network, task, rule, validation, chosen, configuration)
 
 
 def _origin(model, pretrained, recipe: str) -> str:
@@ -123,26 +125,9 @@ def _origin(model, pretrained, recipe: str) -> str:
     return RANDOM
 
 
-def _network(model, pretrained, task: Task) -> keras.Model:
+def _network(model, pretrained, task: Task, dtype: str | None) -> keras.Model:
     if not isinstance(model, str):
-        return model
+        return setup.with_dtype(model, dtype)
     if model == from_scratch.SMALL:
-        return from_scratch.build_small(task.num_classes)
-    return zoo.create(model, pretrained=pretrained, classes=task.num_classes)
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed}; expected an integer from 0 to {2**32 - 1}.")
-
-
-def _check_validation(eval_every: int | None, held_out: float) -> None:
-    if eval_every is not None and eval_every < 1:
-        raise ValueError(f"eval_every={eval_every}; expected a number of steps of at least 1.")
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out={held_out}; expected a fraction above 0 and below 1.")
-    if eval_every is None and held_out != HELD_OUT:
-        raise ValueError(
-            f"held_out={held_out} was given without eval_every: nothing is held out then. Give "
-            "both, or neither."
-        )
+        return from_scratch.build_small(task.num_classes, dtype)
+    return zoo.create(model, pretrained=pretrained, classes=task.num_classes, dtype=dtype)

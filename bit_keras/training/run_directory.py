@@ -1,6 +1,7 @@
 """The directory of a run: one configuration, and metrics.json when it has ended.
 
 config.json      written first: what was asked for
+state-N.npz      the newest states, after step N, until the run is finished
 metrics.json     written last: what came out; a run that has it is finished
 the rest         model.keras, pictures, tensorboard/
 
@@ -21,11 +22,13 @@ from bit_keras.atomic_file import written_whole
 
 CONFIG, METRICS = "config.json", "metrics.json"
 HISTORY, MODEL, EVENTS = "history.json", "model.keras", "tensorboard"
-STATE = "state.npz"
+WEIGHTS = "weights.npz"
 CURVE, PREDICTIONS = "learning_curve.png", "predictions.png"
 SEEDS = "seeds.json"
 
 _SEED_RUN = re.compile(r"seed-\d+")
+_STATE = re.compile(r"state-(\d+)\.npz")
+_DAMAGED = ".damaged"
 
 _PACKAGES = ("bit_keras", "keras", "tensorflow", "numpy")
 
@@ -58,7 +61,8 @@ def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict
     _check_configuration(path, configuration)
     if (path / METRICS).exists():
         return read_json(path / METRICS)
-    if not (path / STATE).exists():
+    _remove_leftovers(path)
+    if not states(path):
         # It starts over: events of the first attempt would be drawn over the new ones.
         shutil.rmtree(path / EVENTS, ignore_errors=True)
     write_json(path / CONFIG, configuration)
@@ -87,6 +91,33 @@ def seed_runs(path: Path) -> list[Path]:
     """Returns those directories of seeds' runs that hold one."""
     found = (config.parent for config in path.glob(f"seed-*/{CONFIG}"))
     return sorted(run for run in found if _SEED_RUN.fullmatch(run.name))
+
+
+def state(path: Path, step: int) -> Path:
+    """Returns the file of a run's state after a step."""
+    return path / f"state-{step}.npz"
+
+
+def states(path: Path) -> list[Path]:
+    """Returns the files of a run's states, the newest last."""
+    found = (file for file in path.glob("state-*.npz") if _STATE.fullmatch(file.name))
+    return sorted(found, key=step_of)
+
+
+def step_of(state: Path) -> int:
+    """Returns the step after which a state was saved."""
+    return int(_STATE.fullmatch(state.name)[1])
+
+
+def set_aside(state: Path) -> Path:
+    """Renames a damaged state, which is then no longer one of `states`."""
+    return state.rename(state.with_name(state.name + _DAMAGED))
+
+
+def remove_states(path: Path) -> None:
+    """Removes the states of a run that is finished, those that were set aside too."""
+    for file in (*states(path), *_damaged(path)):
+        file.unlink()
 
 
 def plain(content: dict) -> dict:
@@ -138,8 +169,20 @@ def check_writable(path: Path) -> None:
 
 
 def _run_files(path: Path) -> list[Path]:
-    names = (CONFIG, METRICS, HISTORY, MODEL, CURVE, PREDICTIONS, EVENTS, STATE, SEEDS)
-    return [path / name for name in names if (path / name).exists()]
+    names = (CONFIG, METRICS, HISTORY, MODEL, WEIGHTS, CURVE, PREDICTIONS, EVENTS, SEEDS)
+    named = [path / name for name in names if (path / name).exists()]
+    return [*named, *states(path), *_damaged(path)]
+
+
+def _damaged(path: Path) -> list[Path]:
+    found = path.glob(f"state-*.npz{_DAMAGED}")
+    return [file for file in found if _STATE.fullmatch(file.name.removesuffix(_DAMAGED))]
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what a kill left of files that were being written (`atomic_file.written_whole`)."""
+    for file in path.glob(".*.partial*"):
+        file.unlink()
 
 
 def _check_configuration(path: Path, configuration: dict) -> None:

@@ -202,10 +202,10 @@ def test_another_commands_run_is_never_overwritten(saved, tmp_path):
     directory = tmp_path / "unfinished"
     directory.mkdir()
     (directory / "config.json").write_text('{"command": "finetune"}')
-    (directory / "state.npz").write_bytes(b"of many hours")
+    (directory / "state-40.npz").write_bytes(b"of many hours")
     with pytest.raises(ValueError, match="holds a run of bit-keras finetune"):
         evaluate_saved(saved, "digits", output_dir=directory, overwrite=True)
-    assert (directory / "state.npz").exists()
+    assert (directory / "state-40.npz").exists()
 
 
 def test_another_evaluation_takes_the_place_only_with_overwrite(task, tmp_path, monkeypatch):

@@ -285,13 +285,12 @@ def test_a_study_that_is_stopped_goes_on(number, alone, tmp_path):
     output_dir = tmp_path / "stopped"
     process, _ = start(output_dir)
     run = "shots-2-seed-0"
-    state = output_dir / run / "state.npz"
     deadline = time.monotonic() + 600
-    while not state.exists() and time.monotonic() < deadline:
+    while not run_directory.states(output_dir / run) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(number)
     assert process.wait(timeout=600) == (130 if number == signal.SIGINT else -number)
-    assert state.exists()
+    assert run_directory.states(output_dir / run)
     assert not (output_dir / "metrics.json").exists()
     first = output_dir / "shots-1-seed-0" / "metrics.json"
     written = first.stat().st_mtime_ns

@@ -151,11 +151,11 @@ def test_a_checkpoint_a_folder_and_the_hyperrule(folder, tmp_path, monkeypatch):
 def test_the_default_is_the_rule_of_the_paper(folder, tmp_path, monkeypatch):
     seen = {}
 
-    def stop(network, task, rule, *_, **__):
+    def stop(network, rule):
         seen["rule"] = rule
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bit_keras.training.finetune.fit", stop)
+    monkeypatch.setattr("bit_keras.training.finetune._compile", stop)
     for recipe in ("paper", "official"):
         with pytest.raises(KeyboardInterrupt):
             bit_keras.finetune(
@@ -193,6 +193,55 @@ def test_a_network_that_does_not_fit(arguments, message, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strategy": "mirrored"}, r"made under .*Make it in bit_keras\.strategy\('mirrored'\)"),
+        ({"dtype": "mixed_bfloat16"}, "built with 'float32'. Build it with dtype='mixed_bfloat16'"),
+    ],
+)
+def test_a_network_of_your_own_is_taken_as_it_is(arguments, message, mirrored, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        small(tmp_path / "x", model=tiny(), **arguments)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_plain_keras_model_cannot_do_it_all(mirrored, tmp_path):
+    def plain():
+        inputs = keras.Input((32, 32, 3))
+        return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
+
+    budget = {**FAST, "resize": 36, "crop": 32}
+    for arguments in ({"batch_split": 2}, {"remat": "block"}):
+        with pytest.raises(ValueError, match="which a Functional cannot"):
+            small(tmp_path / "x", model=plain(), budget=budget, **arguments)
+    with mirrored.scope():
+        model = plain()
+    with pytest.raises(ValueError, match=r"not right under 2 replicas.*bit_keras\.Model"):
+        small(tmp_path / "x", model=model)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_replicas_and_less_memory_leave_the_run_the_same(mirrored, tmp_path):
+    # In float64: what float32 rounds grows in a deep network.
+    arguments = {"budget": {**FAST, "steps": 3}, "dtype": "float64"}
+    plain = small(tmp_path / "plain", strategy="one", **arguments)
+    other = small(
+        tmp_path / "other", strategy="mirrored", batch_split=2, remat="block", **arguments
+    )
+    assert other.model.distribute_strategy is mirrored
+    assert other.metrics["configuration"] == plain.metrics["configuration"]
+    assert other.metrics["configuration"]["dtype"] == "float64"
+    np.testing.assert_allclose(other.history["loss"], plain.history["loss"], rtol=1e-6)
+    for found, wanted in zip(weights(other.model), weights(plain.model), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    # Asked for once more, another way of computing it is the same run.
+    assert small(tmp_path / "other", strategy="one", **arguments).metrics == other.metrics
+    with pytest.raises(ValueError, match="dtype is 'float64' there and 'float32' here"):
+        small(tmp_path / "other", budget=arguments["budget"])
+
+
 def test_few_shots(tmp_path):
     result = small(tmp_path, examples_per_class=2)
     assert result.metrics["configuration"]["num_examples"] == 20
@@ -212,6 +261,12 @@ def test_few_shots(tmp_path):
         ({"model": "BiT-L-R50x1"}, ValueError, "never released"),
         ({"examples_per_class": 1000}, ValueError, "training examples"),
         ({"budget": {"crop": 64}}, ValueError, "crop must not be larger than resize"),
+        ({"strategy": "mirored"}, ValueError, "expected 'auto', 'one'"),
+        ({"batch_split": 0}, ValueError, "batch_split=0; expected"),
+        ({"save_every": 0}, ValueError, "save_every=0; expected"),
+        ({"keep": 0}, ValueError, "keep=0; expected"),
+        ({"dtype": "float23"}, ValueError, "dtype='float23' is no dtype policy"),
+        ({"remat": "layer"}, ValueError, "'block'"),
     ],
 )
 def test_what_cannot_be_done_leaves_nothing(arguments, error, message, tmp_path):

@@ -1,5 +1,6 @@
 """A run that was interrupted or killed ends as one that was left alone."""
 
+import os
 import random
 import signal
 import subprocess
@@ -9,10 +10,11 @@ import time
 import keras
 import numpy as np
 import pytest
-from networks import tiny
+from networks import randomize, tiny
 
 import bit_keras
-from bit_keras.training import resume
+from bit_keras.training import resume, run_directory
+from bit_keras.training.interruption import Interruption
 from bit_keras.training.learning_curve import LearningCurve
 
 STEPS = 12
@@ -45,7 +47,7 @@ def assert_same_run(result, expected):
     assert result.metrics["test_loss"] == expected.metrics["test_loss"]
     for a, b in zip(result.model.variables, expected.model.variables, strict=True):
         np.testing.assert_array_equal(a.value, b.value)
-    assert not (result.output_dir / "state.npz").exists()
+    assert not run_directory.states(result.output_dir)
 
 
 def send_after(step, number, monkeypatch):
@@ -96,14 +98,13 @@ def test_a_killed_run_goes_on(tmp_path, rounds):
     for i in range(rounds(few=2, full=10)):
         name = f"killed{i}"
         process = start(name)
-        state = tmp_path / name / "state.npz"
         deadline = time.monotonic() + 300
-        while not state.exists() and time.monotonic() < deadline:
+        while not run_directory.states(tmp_path / name) and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(random.Random(i).uniform(0, 0.5))
         process.kill()
         process.wait()
-        assert state.exists()
+        assert run_directory.states(tmp_path / name)
         assert not (tmp_path / name / "metrics.json").exists()
         assert start(name).wait(timeout=300) == 0
         assert "Going on after step" in (tmp_path / f"{name}.log").read_text()
@@ -114,32 +115,98 @@ def test_a_killed_run_goes_on(tmp_path, rounds):
         assert len(histories) == 1
 
 
-def compiled(model, rule):
-    model.compile(keras.optimizers.SGD(rule.schedule(), momentum=0.9), "mse", jit_compile=False)
+@pytest.fixture
+def curve(tmp_path):
+    """The learning curve of a run in `tmp_path`, at step 0."""
+    rule = bit_keras.HyperRule.for_task(10, (8, 8))
+    return LearningCurve(rule.steps, rule.learning_rate, None)
+
+
+def compiled(seed=0, **arguments):
+    model = randomize(tiny(**arguments), seed)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=False)
     return model
 
 
-def test_a_damaged_or_foreign_state_changes_nothing(tmp_path):
-    rule = bit_keras.HyperRule.for_task(10, (8, 8))
-    curve = LearningCurve(rule, tmp_path / "events")
-    path = tmp_path / "state.npz"
-    resume.save_state(path, compiled(tiny(), rule), curve)
-    other = compiled(tiny(classes=3), rule)
-    with pytest.raises(bit_keras.CheckpointError, match="not a state of this model"):
-        resume.restore_state(path, other, curve)
+def flip_a_byte(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    model = compiled(tiny(), rule)
-    before = [keras.ops.convert_to_numpy(v.value) for v in model.variables]
-    with pytest.raises(bit_keras.CheckpointError, match="damaged"):
-        resume.restore_state(path, model, curve)
-    for variable, value in zip(model.variables, before, strict=True):
-        np.testing.assert_array_equal(variable.value, value)
+
+
+def assert_same_variables(model, expected):
+    for a, b in zip(model.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(a.value, b.value)
+
+
+def test_the_newest_states_are_kept(tmp_path, curve):
+    model = compiled()
+    for curve.step in (8, 9, 10, 110):
+        resume.save_state(tmp_path, model, curve, keep=3)
+    assert sorted(os.listdir(tmp_path)) == ["state-10.npz", "state-110.npz", "state-9.npz"]
+    assert [run_directory.step_of(path) for path in run_directory.states(tmp_path)] == [9, 10, 110]
+    resume.save_state(tmp_path, model, curve, keep=1)
+    assert os.listdir(tmp_path) == ["state-110.npz"]
+
+
+def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(tmp_path, curve):
+    saved = [compiled(seed) for seed in range(3)]
+    for curve.step, model in enumerate(saved):
+        resume.save_state(tmp_path, model, curve, keep=3)
+    flip_a_byte(run_directory.state(tmp_path, 2))
+    (tmp_path / "state-1.npz").write_bytes(b"")
+    said = []
+    model = compiled(seed=3)
+    resume.restore_newest(tmp_path, model, curve, said.append)
+    assert curve.step == 0
+    assert_same_variables(model, saved[0])
+    assert [line.partition(":")[0] for line in said] == [
+        f"A state is damaged and was set aside as state-{step}.npz.damaged" for step in (2, 1)
+    ]
+    names = {"state-0.npz", "state-1.npz.damaged", "state-2.npz.damaged"}
+    assert set(os.listdir(tmp_path)) == names
+    run_directory.remove_states(tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+def test_where_all_states_are_damaged_it_starts_over(tmp_path, curve):
+    resume.save_state(tmp_path, compiled(seed=1), curve)
+    flip_a_byte(run_directory.state(tmp_path, 0))
+    model = compiled()
+    resume.restore_newest(tmp_path, model, curve, lambda _: None)
+    assert_same_variables(model, compiled())
+
+
+def test_the_state_of_another_model_changes_nothing(tmp_path, curve):
+    resume.save_state(tmp_path, compiled(), curve)
+    model = compiled(classes=3)
+    curve.step = 7
+    with pytest.raises(bit_keras.CheckpointError, match="not a state of this model"):
+        resume.restore_newest(tmp_path, model, curve, lambda _: None)
+    assert curve.step == 7
+    assert_same_variables(model, compiled(classes=3))
+    assert os.listdir(tmp_path) == ["state-0.npz"]
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path, curve):
+    model = compiled()
+    resume.save_state(tmp_path, model, curve)
+    model.optimizer.variables[-1].assign(np.full(model.optimizer.variables[-1].shape, np.inf))
+    curve.step = 1
+    with pytest.raises(FloatingPointError, match=r"momentum.* is not finite after step 1"):
+        resume.save_state(tmp_path, model, curve)
+    assert os.listdir(tmp_path) == ["state-0.npz"]
+
+
+def test_a_state_holds_every_value_of_bfloat16(tmp_path, curve):
+    saved, model = compiled(dtype="bfloat16"), compiled(seed=1, dtype="bfloat16")
+    resume.save_state(tmp_path, saved, curve)
+    resume.restore_newest(tmp_path, model, curve, lambda _: None)
+    assert_same_variables(model, saved)
 
 
 def test_the_second_signal_is_not_held_back():
-    with resume.Interruption() as interruption:
+    with Interruption() as interruption:
         signal.raise_signal(signal.SIGINT)
         assert interruption.received == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):

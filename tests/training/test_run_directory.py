@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from bit_keras.atomic_file import written_whole
 from bit_keras.training.run_directory import (
     METRICS,
     SEEDS,
@@ -42,9 +43,26 @@ def test_overwrite_removes_a_run_and_nothing_else(tmp_path):
     write_json(tmp_path / METRICS, {})
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "tensorboard" / "events").write_text("x")
-    (tmp_path / "thesis.txt").write_text("years of work")
+    for name in ("state-40.npz", "state-50.npz.damaged", "thesis.txt", "state-of-art.npz"):
+        (tmp_path / name).write_text("years of work")
     claim(tmp_path, CONFIGURATION, overwrite=True)
-    assert sorted(os.listdir(tmp_path)) == ["config.json", "thesis.txt"]
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "state-of-art.npz", "thesis.txt"]
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+
+    def write_half():
+        with written_whole(tmp_path / "state-40.npz") as temporary:
+            temporary.write_text("half")
+            (tmp_path / "half").hardlink_to(temporary)  # as if the process had ended here
+            raise InterruptedError(temporary.name)
+
+    with pytest.raises(InterruptedError) as raised:
+        write_half()
+    (tmp_path / "half").rename(tmp_path / str(raised.value))
+    claim(tmp_path, CONFIGURATION, overwrite=False)
+    assert os.listdir(tmp_path) == ["config.json"]
 
 
 def test_files_of_unknown_origin_are_left_alone(tmp_path):
@@ -79,10 +97,10 @@ def test_a_damaged_record_is_named(name, content, tmp_path):
 def test_events_of_a_run_that_starts_over_are_removed(tmp_path):
     claim(tmp_path, CONFIGURATION, overwrite=False)
     (tmp_path / "tensorboard").mkdir()
-    (tmp_path / "state.npz").write_text("x")
+    (tmp_path / "state-40.npz").write_text("x")
     claim(tmp_path, CONFIGURATION, overwrite=False)
     assert (tmp_path / "tensorboard").exists()
-    (tmp_path / "state.npz").unlink()
+    (tmp_path / "state-40.npz").unlink()
     claim(tmp_path, CONFIGURATION, overwrite=False)
     assert not (tmp_path / "tensorboard").exists()
 

@@ -156,9 +156,9 @@ def test_an_evaluation_that_was_interrupted_is_made_later(
         if when == "step" and self.step == step:
             signal.raise_signal(signal.SIGINT)
 
-    def remember(self, task, held_out, interval, curve, interruption, tell):
+    def remember(self, held_out, curve, interruption, tell):
         interruption.curve = curve
-        init(self, task, held_out, interval, curve, interruption, tell)
+        init(self, held_out, curve, interruption, tell)
 
     init = validation.Validation.__init__
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,212 @@
+"""Which devices train together: `bit_keras.strategy`."""
+
+import json
+import os
+import re
+import socket
+
+import tensorflow as tf
+
+# Where Google's machines name their TPU (tensorflow/python/tpu/client/client.py).
+_TPU_VARIABLES = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS")
+
+# A TPU's host answers in milliseconds; TensorFlow would wait for an hour.
+_TPU_TIMEOUT_SECONDS = 10
+
+_EXAMPLE = (
+    'TF_CONFIG=\'{"cluster": {"worker": ["host0:2222", "host1:2222"]}, '
+    '"task": {"type": "worker", "index": 0}}\''
+)
+
+
+def strategy(name: str = "auto") -> tf.distribute.Strategy:
+    """Returns the `tf.distribute` strategy of a name; build and compile models in its `scope()`.
+
+    A process has one, which each further call returns: TensorFlow mixes up the exchanges of two
+    over the same devices. With several workers call it before anything is computed; it returns
+    when all workers have called it.
+
+    Args:
+        name: one of
+
+            * "auto": the strategy whose scope is entered; else "multi_worker" where TF_CONFIG names
+              workers, "tpu" where there is a TPU, "mirrored" where there are several GPUs, "one"
+              elsewhere;
+            * "one": one device, as without a strategy;
+            * "mirrored": all GPUs of this machine, or where there is none, all CPU devices;
+            * "multi_worker": all workers of the environment variable TF_CONFIG, each with all of
+              its GPUs;
+            * "tpu": the TPU of this machine or of TPU_NAME; "tpu=ADDRESS": another one.
+
+    Returns:
+        It; for "one" TensorFlow's default strategy.
+
+    Raises:
+        ValueError: an unknown name, no such devices, a TF_CONFIG that is damaged or names parameter
+            servers, or another strategy in this process.
+        OSError: the TPU, or the port that TF_CONFIG gives this worker, cannot be had.
+
+    Example:
+
+    >>> with strategy("one").scope():
+    ...     model = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, classes=10)
+    """
+    kind, _, address = name.partition("=")
+    if kind not in ("auto", *_STRATEGIES) or (address and kind != "tpu"):
+        names = ", ".join(repr(known) for known in ("auto", *_STRATEGIES))
+        raise ValueError(f"strategy={name!r} is unknown; expected {names} or 'tpu=ADDRESS'.")
+    if tf.distribute.has_strategy():
+        return _entered(name)
+    if kind == "auto":
+        kind = _found()
+    if kind == "one":
+        return tf.distribute.get_strategy()
+    return _made_once(f"{kind}={address}" if address else kind)
+
+
+_made: dict[str, tf.distribute.Strategy] = {}
+
+
+def _made_once(name: str) -> tf.distribute.Strategy:
+    if name not in _made:
+        for other in _made:
+            raise ValueError(
+                f"strategy={name!r} was asked for in a process that trains under {other!r}: "
+                "TensorFlow mixes up the exchanges of two. Use one, or a process for each."
+            )
+        kind, _, address = name.partition("=")
+        _made[name] = _STRATEGIES[kind](address)
+    return _made[name]
+
+
+def _entered(name: str) -> tf.distribute.Strategy:
+    """The strategy whose scope this is."""
+    entered = tf.distribute.get_strategy()
+    if name != "auto" and _made.get(name) is not entered:
+        raise ValueError(
+            f"strategy={name!r} was asked for in the scope of a {type(entered).__name__}. Ask for "
+            "it outside of the scope, or for 'auto', which is the one that is entered."
+        )
+    return entered
+
+
+def _found() -> str:
+    """What the machine has."""
+    if _cluster_of_environment():
+        return "multi_worker"
+    if tf.config.list_physical_devices("TPU") or _tpu_of_environment():
+        return "tpu"
+    return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one"
+
+
+def _mirrored(_: str) -> tf.distribute.Strategy:
+    # Named one by one: with a TF_CONFIG in the environment, TensorFlow's default is those of all
+    # workers.
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _multi_worker(_: str) -> tf.distribute.Strategy:
+    if not _cluster_of_environment():
+        raise ValueError(
+            "strategy='multi_worker' needs the environment variable TF_CONFIG, which names all "
+            f"workers and which of them this is, such as {_EXAMPLE}."
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ValueError(
+            "strategy='multi_worker' must be asked for before TensorFlow computes anything in this "
+            f"process ({error}). Call bit_keras.strategy first."
+        ) from error
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"This worker cannot serve the port that TF_CONFIG gives it ({error.message}). Is "
+            "another process using it?"
+        ) from error
+
+
+def _tpu(address: str) -> tf.distribute.Strategy:
+    here = "local" if tf.config.list_physical_devices("TPU") else None
+    place = address or _tpu_of_environment() or here
+    if place is None:
+        raise ValueError(
+            "strategy='tpu': no TPU is in this machine, and TPU_NAME names none. Give its address "
+            "as 'tpu=grpc://HOST:PORT' or its name as 'tpu=NAME', or choose another strategy."
+        )
+    try:
+        _check_reachable(place)
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(place)
+    except (OSError, ValueError, ImportError, RuntimeError, tf.errors.OpError) as error:
+        reason = str(error).partition("\n")[0]
+        raise OSError(
+            f"The TPU {place!r} cannot be used ({type(error).__name__}: {reason}). Check its "
+            "address, and that it runs TensorFlow's version here."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _tpu_of_environment() -> str | None:
+    return next((os.environ[name] for name in _TPU_VARIABLES if os.environ.get(name)), None)
+
+
+def _check_reachable(place: str) -> None:
+    for host, port in re.findall(r"grpc://([^:,/]+):(\d+)", place):
+        socket.create_connection((host, int(port)), timeout=_TPU_TIMEOUT_SECONDS).close()
+
+
+def _cluster_of_environment() -> dict[str, list[str]]:
+    """The workers of TF_CONFIG, by job; empty where it names none.
+
+    Raises:
+        ValueError: it is not what TensorFlow would understand, or names parameter servers.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        content = json.loads(text or "{}")
+        cluster, task = _object(content).get("cluster", {}), _object(content.get("task", {}))
+        if not cluster:
+            return {}
+        if "ps" in _object(cluster):
+            raise ValueError(
+                "it names parameter servers (ps), under which Keras 3 cannot train: every step "
+                "would have to go through a ClusterCoordinator. Name workers alone"
+            )
+        _check_cluster(cluster, task)
+    except ValueError as error:
+        raise ValueError(
+            f"The environment variable TF_CONFIG cannot be used: {error}. Got {text!r}; expected "
+            f"such as {_EXAMPLE}."
+        ) from error
+    return cluster
+
+
+def _object(value: object) -> dict:
+    if not isinstance(value, dict):
+        raise ValueError(f"an object was expected in place of {value!r}")
+    return value
+
+
+def _check_cluster(cluster: dict[str, list[str]], task: dict) -> None:
+    unknown = cluster.keys() - {"chief", "worker"}
+    if unknown:
+        raise ValueError(f"its cluster has {sorted(unknown)}, where only worker and chief train")
+    addresses = [address for job in cluster.values() for address in job]
+    for address in addresses:
+        if not re.fullmatch(r".+:\d+", str(address)):
+            raise ValueError(f"{address!r} is not HOST:PORT")
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("two workers have the same address")
+    job, index = task.get("type"), task.get("index")
+    if job not in cluster:
+        raise ValueError(f"task type {job!r} is none of its cluster's, {sorted(cluster)}")
+    if not isinstance(index, int) or not 0 <= index < len(cluster[job]):
+        raise ValueError(f"task index {index!r} is not from 0 to {len(cluster[job]) - 1}")
+
+
+_STRATEGIES = {
+    "one": lambda _: tf.distribute.get_strategy(),
+    "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
+    "tpu": _tpu,
+}
