@@ -13,9 +13,11 @@ from bit_keras import layers
 from bit_keras._version import __version__
 from bit_keras.checkpoints.error import CheckpointError, DownloadError
 from bit_keras.checkpoints.npz import load_npz, save_npz
+from bit_keras.decayed_sgd import DecayedSGD
 from bit_keras.distributed_model import Model
 from bit_keras.hyperrule import HyperRule
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.precision_at_one import precision_at_one
 from bit_keras.preprocessing import decode_predictions, preprocess_input
 from bit_keras.resnet import ResNetV2
 from bit_keras.saved_model.hub_layer import HubLayer
@@ -24,15 +26,20 @@ from bit_keras.zoo import CONSTRUCTORS, create, list_checkpoints, list_models
 globals().update(CONSTRUCTORS)
 
 _LAZY = {
+    "cost": "bit_keras.costing.cost",
+    "distill": "bit_keras.training.distill",
     "evaluate": "bit_keras.evaluation.accuracy",
     "fewshot": "bit_keras.studies.fewshot",
     "export_saved_model": "bit_keras.saved_model.export",
     "finetune": "bit_keras.training.finetune",
+    "pretrain": "bit_keras.training.pretrain",
+    "strategy": "bit_keras.training.strategy",
     "task": "bit_keras.data.tasks",
 }
 
 __all__ = [
     "CheckpointError",
+    "DecayedSGD",
     "DownloadError",
     "GroupNormalization",
     "HubLayer",
@@ -47,6 +54,7 @@ __all__ = [
     "list_checkpoints",
     "list_models",
     "load_npz",
+    "precision_at_one",
     "preprocess_input",
     "save_npz",
     *CONSTRUCTORS,

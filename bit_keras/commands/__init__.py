@@ -3,14 +3,29 @@
 Each imports what it runs when it is run: `bit-keras --help` waits for no TensorFlow.
 """
 
-from bit_keras.commands import evaluate, export, fewshot, finetune, models, report, time, vtab
+from bit_keras.commands import (
+    cost,
+    distill,
+    evaluate,
+    export,
+    fewshot,
+    finetune,
+    models,
+    pretrain,
+    report,
+    time,
+    vtab,
+)
 
 COMMANDS = {
+    "cost": cost.COMMAND,
+    "distill": distill.COMMAND,
     "evaluate": evaluate.COMMAND,
     "export": export.COMMAND,
     "fewshot": fewshot.COMMAND,
     "finetune": finetune.COMMAND,
     "models": models.COMMAND,
+    "pretrain": pretrain.COMMAND,
     "report": report.COMMAND,
     "time": time.COMMAND,
     "vtab": vtab.COMMAND,
