@@ -203,7 +203,8 @@ def _planned_probe(
     rule = rule.scaled(**size)
     network = feature_extractor(model, rule)
     given = {"model": model.name, "weights": "given", "initial_state_sha256": state_digest(network)}
-    return Plan(network, task, rule, held_out=None, configuration=given)
+    strategy = model.distribute_strategy
+    return Plan(network, task, rule, held_out=None, strategy=strategy, configuration=given)
 
 
 def _announcement(configuration: dict, task: Task, rule: HyperRule) -> str:
