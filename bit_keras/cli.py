@@ -98,5 +98,10 @@ def _refuse(message: str) -> int:
 
 
 def _raised_by_us(error: BaseException) -> bool:
-    """Whether the error is one of our messages, and not a fault met inside a library."""
+    """Whether the error is one of our messages, and not a fault met inside a library.
+
+    What the system says of a file (a full disk, no permission) is as plain wherever it is met.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return True
     return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(_PACKAGE)

@@ -36,7 +36,9 @@ def main(_):
     model.fit(bit_keras.preprocess_input(resized[chosen]), labels[chosen], batch_size=64)
 
     names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    bit_keras.export_saved_model(model, _OUTPUT.value, class_names=names, image_size=SIDE)
+    bit_keras.export_saved_model(
+        model, _OUTPUT.value, class_names=names, image_size=SIDE, overwrite=True
+    )
 
     serve = tf.saved_model.load(_OUTPUT.value).signatures["serving_bytes"]
     files = [tf.io.encode_png(image).numpy() for image in images[:10].astype("uint8")]

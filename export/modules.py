@@ -196,8 +196,20 @@ def _of_saved(weights: str, handle: str | None, own: dict) -> Module:
     if handle is None:
         raise PublishError(f"{weights} needs a name and a version: --handle=my/flowers/1.")
     path = source.file.resolve()
+    if own["class_names"] is None and source.task is not None:
+        own["class_names"] = _names_of_task(source.task)
     own["image_size"] = own["image_size"] or source.crop
     return Module(handle, model=None, weights=str(path), sha256=sha256(path), **own)
+
+
+def _names_of_task(name: str) -> tuple[str, ...]:
+    try:
+        return tuple(bit_keras.task(name).class_names)
+    except (ValueError, OSError, ImportError) as error:
+        raise PublishError(
+            f"The names of the classes of {name} are not to be had ({error}). Give a file with a "
+            "name a line: --class_names."
+        ) from error
 
 
 def _family(model: str) -> str:

@@ -121,6 +121,7 @@ def run_build(module: Module, directory: Path) -> None:
     paths = os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"}
     environment |= {"KERAS_BACKEND": "tensorflow"}
+    environment["TMPDIR"] = str(directory)  # which is removed, however the process ends
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with subprocess.Popen(
         [*BUILD, str(specification), str(directory)],
@@ -146,8 +147,9 @@ def run_build(module: Module, directory: Path) -> None:
 def _immutable(record: dict) -> PublishError:
     handle, source = record["handle"], record["source"]
     return PublishError(
-        f"{handle} is published, with other content: from {source['file']} (sha256 "
-        f"{source['sha256'][:12]}). Versions are immutable: publish {next_version(handle)}, or "
+        f"{handle} is published, from {source['file']} (sha256 {source['sha256'][:12]}), with "
+        "other weights, class names, image size, licence or file name than asked for. Versions are "
+        f"immutable: publish {next_version(handle)}, or "
         "pass --overwrite."
     )
 
@@ -163,7 +165,7 @@ def _asked_for() -> list[Module]:
     }
     if not _ALL.value:
         if _CLASS_NAMES.value is not None:
-            lines = Path(_CLASS_NAMES.value).expanduser().read_text("utf-8").splitlines()
+            lines = Path(_CLASS_NAMES.value).expanduser().read_text("utf-8-sig").splitlines()
             given["class_names"] = tuple(lines)
         return modules_of(**given)
     others = [f"--{name}" for name, value in given.items() if value is not None]

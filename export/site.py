@@ -52,7 +52,9 @@ def read_record(path: Path) -> dict:
 
 def read_records(site: Path) -> list[dict]:
     """Returns the records of all published modules, in the order of their handles."""
-    records = [read_record(path) for path in (site / "docs").rglob("*.json")]
+    # A part of a handle may end in .json too: my/flowers.json/1.
+    paths = [path for path in (site / "docs").rglob("*.json") if path.is_file()]
+    records = [read_record(path) for path in paths]
     return sorted(records, key=lambda record: record["handle"])
 
 

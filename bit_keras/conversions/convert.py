@@ -15,7 +15,8 @@ from bit_keras.atomic_file import written_whole
 from bit_keras.conversions.engines import Run, first_line, load
 from bit_keras.conversions.formats import FORMATS, Format
 from bit_keras.conversions.libraries import library
-from bit_keras.saved_model.export import export_saved_model
+from bit_keras.saved_model.export import check_input, export_saved_model
+from bit_keras.saved_model.outputs import outputs_of
 
 # Batch, height and width of the images compared, where the model's size is free: a usual one, and
 # an odd one that no stride divides.
@@ -80,6 +81,8 @@ def convert(
     """
     check(path, name, overwrite)
     path, form = _resolved(path), FORMATS[name]
+    outputs_of(model)
+    check_input(model)
     _check_size(model, form)
     given = input_range if form.serves else (-1, 1)
     with tempfile.TemporaryDirectory() as folder, _written_whole(path, form) as temporary:

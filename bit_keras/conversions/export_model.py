@@ -10,6 +10,7 @@ from bit_keras.conversions.formats import FORMATS
 from bit_keras.data.tasks import task as task_of_name
 from bit_keras.nearest_name import nearest_name
 from bit_keras.preprocessing import class_names
+from bit_keras.saved_model.comparison import bound_of
 from bit_keras.saved_model.directory import check_target
 from bit_keras.saved_model.export import export_saved_model
 from bit_keras.studies.model_source import SavedModel, ZooModel, find_model
@@ -18,9 +19,6 @@ SAVED_MODEL, INT8 = "saved_model", "_int8"
 NAMES = (SAVED_MODEL, *(name for name in FORMATS if not name.endswith(INT8)))
 
 _INPUT_RANGE = (0.0, 1.0)  # of Google's BiT modules
-
-# What export_saved_model itself allows, of float32.
-_SAVED_MODEL_BOUND = 1e-4
 
 
 def export_model(
@@ -73,7 +71,7 @@ def export_model(
             class_names=_class_names(source, network.output_shape[-1]),
             image_size=source.crop,
         )
-        agreement = measure(network, load(path), input_range, _SAVED_MODEL_BOUND)
+        agreement = measure(network, load(path), input_range, bound_of(network, freeze))
     else:
         agreement = convert(network, path, name, input_range, overwrite)
     print(f"{path}: {_megabytes(path, name)}; {agreement}")

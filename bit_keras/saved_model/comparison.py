@@ -29,7 +29,7 @@ def compare(
         ValueError: the model itself gives NaN or infinity.
     """
     loaded = tf.saved_model.load(str(path))
-    bound = _bound(model, serving)
+    bound = bound_of(model, serving.frozen)
 
     # In a graph, as model.predict runs it: one by one, the operations round in other places, which
     # makes 1.5e-5 of the largest feature in an R50x1 of random weights.
@@ -78,13 +78,14 @@ def _images(model: keras.Model, serving: Serving) -> Iterator[tf.Tensor]:
         yield tf.constant(images, tf.float32)
 
 
-def _bound(model: keras.Model, serving: Serving) -> float:
+def bound_of(model: keras.Model, frozen: bool) -> float:
+    """Returns how far an export may be from its model, over the largest value."""
     if any(
         keras.backend.result_type(layer.compute_dtype, "float32") != layer.compute_dtype
         for layer in layers_of(model)
     ):
         return _HALF_BOUND
-    return _FROZEN_BOUND if serving.frozen else _BOUND
+    return _FROZEN_BOUND if frozen else _BOUND
 
 
 def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:

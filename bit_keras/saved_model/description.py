@@ -18,7 +18,6 @@ def describe(model: keras.Model, outputs: Outputs, serving: Serving) -> dict:
 
     Nothing in it depends on when and where it is made: the same model gives the same bytes.
     """
-    classifier = outputs.classes is not None
     return {
         "model": model.name,
         "architecture": architecture_of(model),
@@ -27,7 +26,7 @@ def describe(model: keras.Model, outputs: Outputs, serving: Serving) -> dict:
         "input_range": list(serving.input_range),
         "output": outputs.name,
         "classes": outputs.classes,
-        "serving_bytes_size": list(serving.image_size) if classifier else None,
+        "serving_bytes_size": list(serving.image_size) if outputs.names_classes else None,
         "frozen": serving.frozen,
         "versions": {
             "bit_keras": __version__,
@@ -50,5 +49,5 @@ def _weights_sha256(model: keras.Model) -> str:
     digest = hashlib.sha256()
     for weight in sorted(model.weights, key=lambda weight: weight.path):
         digest.update(f"{weight.path} {weight.dtype} {tuple(weight.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(weight.numpy()).data)
+        digest.update(np.ascontiguousarray(weight.numpy()).view("uint8").data)
     return digest.hexdigest()

@@ -19,7 +19,6 @@ _ENTRIES = {
     "keras_metadata.pb",
     "variables",
     "assets",
-    "assets.extra",
 }
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
@@ -31,6 +30,10 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
     Nothing may be there but an empty directory or, with `overwrite`, a SavedModel: a directory with
     a file in it that belongs to none is never replaced.
     """
+    if "://" in os.fspath(path):
+        raise OSError(
+            errno.EINVAL, "Not a path of this machine; export to one and copy that", os.fspath(path)
+        )
     path = _resolved(path)
     if not os.path.lexists(path):
         return

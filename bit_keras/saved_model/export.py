@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from bit_keras.hyperrule import HyperRule
-from bit_keras.saved_model.comparison import compare
+from bit_keras.saved_model.comparison import compare, layers_of
 from bit_keras.saved_model.description import architecture_of, describe
 from bit_keras.saved_model.directory import check_target, directory_written_whole
 from bit_keras.saved_model.exported_module import ExportedModule, Serving
@@ -48,7 +48,8 @@ def export_saved_model(
         serving_bytes      images, encoded [batch] strings (JPEG, PNG, GIF, BMP, WebP) ->
                            "classes" int64, "probabilities" float32, "names" strings; all [batch,
                            5], or fewer where there are fewer classes. What is no image, or half
-                           of one, has class -1, probability 0 and an empty name. Classifiers only
+                           of one, has class -1, probability 0 and an empty name. (A BMP with a
+                           palette is read as grey.) Classifiers of two classes or more only
 
     The file is loaded again and compared with the model before it is moved to `path`, which
     happens in one step.
@@ -86,7 +87,9 @@ def export_saved_model(
     """
     _check_process()
     outputs = outputs_of(model)
-    _check_input(model)
+    check_input(model)
+    if not freeze:
+        _check_losses(model)
     serving = Serving(
         input_range=_checked_range(input_range),
         image_size=_serving_size(model, image_size),
@@ -112,10 +115,18 @@ def export_saved_model(
             description,
             [os.path.join(folder, name) for name in assets],
         )
-        tf.saved_model.save(module, str(directory), signatures=module.signatures())
+        _save(module, directory)
         # Its identifier is random, so that no two files were alike; nothing needs it.
         (directory / "fingerprint.pb").unlink(missing_ok=True)
         compare(model, outputs, serving, directory)
+
+
+def _save(module: ExportedModule, directory: Path) -> None:
+    try:
+        tf.saved_model.save(module, str(directory), signatures=module.signatures())
+    except (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
+        # What TensorFlow's file system says of a full disk.
+        raise OSError(f"{directory.parent} cannot be written: {error.message}") from error
 
 
 def _check_process() -> None:
@@ -133,13 +144,31 @@ def _check_process() -> None:
         )
 
 
-def _check_input(model: keras.Model) -> None:
+def check_input(model: keras.Model) -> None:
+    """Raises a ValueError unless the model takes RGB images, and these as floats."""
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
         raise ValueError(
             f"Model {model.name!r} takes inputs of shapes {shapes}; expected one, of RGB images: "
             "[batch, height, width, 3]. Convert the images to RGB in a model around it."
         )
+    dtype = model.inputs[0].dtype
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(
+            f"Model {model.name!r} takes {dtype} images, which it turns into its own range; "
+            "expected floats in [-1, 1]. Export the network behind that step: the module does it, "
+            "with input_range=(0, 255)."
+        )
+
+
+def _check_losses(model: keras.Model) -> None:
+    for layer in layers_of(model):
+        if layer.activity_regularizer is not None:
+            raise ValueError(
+                f"Layer {layer.name!r} has an activity_regularizer. A reusable SavedModel holds "
+                "losses of weights alone, so that it would be trained by another loss. Export it "
+                "with freeze=True, for serving, or without the regularizer."
+            )
 
 
 def _checked_range(input_range) -> tuple[float, float]:
@@ -177,6 +206,8 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
         return tuple(str(number) for number in range(classes or 0))
     if classes is None:
         raise ValueError("class_names for a model that gives features: leave them out.")
+    if isinstance(class_names, str):
+        raise ValueError(f"class_names={class_names!r}: expected a list of strings, one a class.")
     names = tuple(class_names)
     if len(names) != classes:
         raise ValueError(
@@ -184,7 +215,8 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
             "name a class."
         )
     for name in names:
-        if not isinstance(name, str) or not name or len(name.splitlines()) != 1:
+        # A line that was read from a file often has its end on it.
+        if not isinstance(name, str) or name.splitlines() != [name]:
             raise ValueError(
                 f"class_names has {name!r}; expected strings of one line each, and not empty: "
                 "the empty name stands for what is no image."

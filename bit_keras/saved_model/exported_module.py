@@ -107,7 +107,7 @@ class ExportedModule(tf.Module):
             features: self._images,
             serving_bytes: tf.TensorSpec([None], tf.string, name="images"),
         }
-        if self._outputs.classes is None:
+        if not self._outputs.names_classes:
             del functions[serving_bytes]
         return {
             function.__name__: tf.function(function, autograph=False, input_signature=[spec])

@@ -1,6 +1,7 @@
 """A network for serving: its kernels are standardized once."""
 
 import keras
+from keras.src.saving.serialization_lib import SafeModeScope
 
 from bit_keras.layers import StandardizedConv2D, standardize_kernel
 
@@ -16,9 +17,11 @@ def frozen_copy(model: keras.Model) -> keras.Model:
 
 
 def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    config = layer.get_config()
     if not isinstance(layer, StandardizedConv2D):
-        return type(layer).from_config(config)
+        # Of the model in hand, so that no code of a stranger is loaded: a Lambda may be in it.
+        with SafeModeScope(False):
+            return type(layer).from_config(layer.get_config())
+    config = layer.get_config()
     # The kernel of a layer with LoRA is the sum of its parts, which is what is standardized.
     for key in ("epsilon", "lora_rank", "lora_alpha"):
         config.pop(key, None)

@@ -25,6 +25,7 @@ class Outputs:
         name: "logits" or "probabilities" of a classifier, `[batch, classes]`; "features",
             `[batch, channels]`; or "feature_map", `[batch, height, width, channels]`.
         classes: of a classifier, else None.
+        activation: a last layer behind a model that is a layer itself, such as Softmax, or None.
         stages: functional graphs to be run one after the other, more than one where a model is a
             layer of another. The last one gives the output and the features: what a classifier's
             last dense layer sees, else the output itself.
@@ -33,6 +34,12 @@ class Outputs:
     name: str
     classes: int | None
     stages: tuple[keras.Model, ...]
+    activation: keras.layers.Layer | None = None
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether its largest values name classes: one value alone, of two classes, does not."""
+        return self.classes is not None and self.classes > 1
 
     def probabilities(self, output):
         """Returns the probabilities of a classifier's output, both `[batch, classes]`."""
@@ -47,6 +54,8 @@ class Outputs:
         for stage in self.stages[:-1]:
             images = stage(images, training=training)
         output, features = self.stages[-1](images, training=training)
+        if self.activation is not None:
+            output = self.activation(output)
         output, features = keras.ops.cast(output, "float32"), keras.ops.cast(features, "float32")
         if len(features.shape) == 4:
             features = keras.ops.mean(features, axis=(1, 2))
@@ -63,17 +72,33 @@ def outputs_of(model: keras.Model) -> Outputs:
         ValueError: it is not functional, or has not one output of 2 or 4 dimensions.
     """
     _check_graph(model)
-    leading, graph = [], model
-    while _is_graph(_producer(graph.outputs[0])):
-        inner_inputs = _inputs_of_producer(graph.outputs[0])
-        leading.append(keras.Model(graph.inputs, inner_inputs))
-        graph = _producer(graph.outputs[0])
+    leading, graph, activation = [], model, _activation_of_a_model(model)
+    last = _inputs_of_producer(model.outputs[0])[0] if activation else model.outputs[0]
+    while _is_graph(_producer(last)):
+        leading.append(keras.Model(graph.inputs, _inputs_of_producer(last)))
+        graph = _producer(last)
+        last = graph.outputs[0]
     name, features = _name_and_features(graph.outputs[0])
+    if activation is not None:
+        name = _OUTPUT_OF_ACTIVATION[getattr(activation, "activation", activations.softmax)]
     return Outputs(
         name=name,
         classes=graph.outputs[0].shape[-1] if name in _OUTPUT_OF_ACTIVATION.values() else None,
         stages=(*leading, keras.Model(graph.inputs, [graph.outputs[0], features])),
+        activation=activation,
     )
+
+
+def _activation_of_a_model(model):
+    """The last layer, where it is the activation of a classifier that is a layer itself."""
+    last = _producer(model.outputs[0])
+    if not isinstance(last, layers.Activation | layers.Softmax):
+        return None
+    inner = _producer(_inputs_of_producer(model.outputs[0])[0])
+    kind = getattr(last, "activation", activations.softmax)
+    if not _is_graph(inner) or kind not in _OUTPUT_OF_ACTIVATION or len(inner.outputs) != 1:
+        return None
+    return last if outputs_of(inner).name == "logits" else None
 
 
 def _name_and_features(output):

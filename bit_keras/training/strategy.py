@@ -48,6 +48,7 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
     Example:
 
+    >>> import bit_keras
     >>> with strategy("one").scope():
     ...     model = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, classes=10)
     """

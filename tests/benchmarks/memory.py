@@ -38,7 +38,8 @@ _CASES = {
     "plain": Case(),
     "split": Case(batch_split=4, bound=0.65),
     "unit": Case(remat="unit", bound=0.5),
-    "block": Case(remat="block", bound=0.5),
+    # Block 1 alone, whose maps are the largest, is a third of all activations.
+    "block": Case(remat="block", bound=0.6),
     "split+unit": Case(batch_split=4, remat="unit", bound=0.4),
     "split+block": Case(batch_split=4, remat="block", bound=0.4),
 }

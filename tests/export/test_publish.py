@@ -165,6 +165,25 @@ def test_the_same_file_elsewhere_is_the_same_module(files, tmp_path):
     assert named.identity() != here.identity()
 
 
+def test_a_run_has_the_names_of_its_task(files, tmp_path):
+    (tmp_path / "model.keras").write_bytes((files / "flowers.keras").read_bytes())
+    (tmp_path / "metrics.json").write_text("{}")
+    rule = {"crop": 32}
+    configuration = {"command": "finetune", "model": "m", "task": "digits", "rule": rule}
+    (tmp_path / "config.json").write_text(json.dumps(configuration))
+    (module,) = modules_of(None, str(tmp_path), "my/digits/1")
+    assert module.class_names == tuple(bit_keras.task("digits").class_names)
+
+
+def test_a_handle_that_ends_like_a_record(tmp_path):
+    handles = ["my/flowers.json/1", "my/flowers/1"]
+    for handle in handles:
+        module = dataclasses.replace(made_up.flowers("one"), handle=handle)
+        assert publish_all(tmp_path, [module], build=made_up.build)
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert [module["handle"] for module in index["modules"]] == handles
+
+
 # Processes
 
 

@@ -40,7 +40,7 @@ def test_an_empty_directory_is_filled(tmp_path):
 def test_a_saved_model_is_replaced_only_if_asked(tmp_path):
     path = tmp_path / "module"
     write(path, "one")
-    with pytest.raises(FileExistsError, match="overwrite=True"):
+    with pytest.raises(FileExistsError, match="or overwrite"):
         write(path, "two")
     assert content(path) == ("one", "one")
     write(path, "two", overwrite=True)

@@ -20,6 +20,7 @@ numpy = keras.ops.convert_to_numpy
 NAMES = [f"class {letter}" for letter in "abcdefghij"]
 SIZE = 48
 BOUNDS = {False: 1e-5, True: 1e-4}  # by freeze
+HALF = ("half", "all bfloat16")  # precision
 NO_IMAGES = list(encodings.NO_IMAGES.values())
 BATCHES = {
     "one": images(1, 224, 224, 3) / 2 + 0.5,
@@ -199,6 +200,15 @@ def softmax_behind():
     return keras.Sequential([backbone, keras.layers.Dense(3), keras.layers.Softmax()])
 
 
+def softmax_behind_a_classifier():
+    return keras.Sequential([tiny(classes=3), keras.layers.Softmax()])
+
+
+def binary():
+    backbone = tiny(include_top=False)
+    return bit_keras.Model(backbone.input, keras.layers.Dense(1)(backbone.output))
+
+
 # Model, name and size of its output, size of its features, whether it serves bytes.
 MODELS = {
     "features": (lambda: tiny(include_top=False), "features", 1024, 1024, False),
@@ -211,6 +221,10 @@ MODELS = {
     "network in a model": (network_in_a_model, "logits", 10, 1024, True),
     "head": (head_of_its_own, "probabilities", 3, 7, True),
     "softmax layer": (softmax_behind, "probabilities", 3, 1024, True),
+    "classifier, softmax": (softmax_behind_a_classifier, "probabilities", 3, 1024, True),
+    "all bfloat16": (lambda: tiny(dtype="bfloat16"), "logits", 10, 1024, True),
+    # Its one number tells two classes apart: the largest of one is no answer.
+    "one logit": (binary, "logits", 1, 1024, False),
 }
 
 
@@ -219,7 +233,9 @@ def test_models_of_other_kinds(tmp_path, name):
     check_export(tmp_path / "module", name, freeze=False)
 
 
-@pytest.mark.parametrize("name", ["half", "network in a model", "softmax layer"])
+@pytest.mark.parametrize(
+    "name", ["half", "network in a model", "softmax layer", "classifier, softmax"]
+)
 def test_models_of_other_kinds_frozen(tmp_path, name):
     check_export(tmp_path / "module", name, freeze=True)
 
@@ -238,7 +254,7 @@ def check_export(path, name, freeze):
     found = given["serving_default"][output]
     assert found.dtype == given["features"]["features"].dtype == tf.float32
     assert found.shape[-1] == channels
-    assert relative_error(found.numpy(), expected) < (5e-2 if name == "half" else BOUNDS[freeze])
+    assert relative_error(found.numpy(), expected) < (5e-2 if name in HALF else BOUNDS[freeze])
     assert given["features"]["features"].shape == (2, features)
     assert ("serving_bytes" in module.signatures) is serves_bytes
     if serves_bytes:
@@ -308,6 +324,17 @@ def two_inputs():
     return bit_keras.Model(inputs, keras.layers.Add()(inputs))
 
 
+def of_bytes():
+    inputs = keras.Input((32, 32, 3), dtype="uint8")
+    return bit_keras.Model(inputs, tiny()(bit_keras.preprocess_input(inputs)))
+
+
+def with_activity_regularizer():
+    backbone = tiny(include_top=False)
+    head = keras.layers.Dense(3, activity_regularizer=keras.regularizers.L2(1.0))
+    return bit_keras.Model(backbone.input, head(backbone.output))
+
+
 class Subclass(bit_keras.Model):
     def call(self, images):
         return images
@@ -322,6 +349,10 @@ class Subclass(bit_keras.Model):
         (tiny, {"class_names": ["a"]}, "1 names, and the model 10 classes"),
         (tiny, {"class_names": ["a\nb"] * 10}, "one line"),
         (tiny, {"class_names": [""] * 10}, "empty"),
+        (tiny, {"class_names": ["a\n"] * 10}, "one line"),
+        (tiny, {"class_names": "abcdefghij"}, "a list of strings"),
+        (of_bytes, {}, "takes uint8 images"),
+        (with_activity_regularizer, {}, "activity_regularizer"),
         (tiny, {"image_size": 0}, "image_size=0"),
         (tiny, {"image_size": 2.5}, "image_size=2.5"),
         (lambda: tiny(input_shape=(32, 32, 3)), {"image_size": 48}, "32 x 32 only"),
@@ -336,6 +367,23 @@ class Subclass(bit_keras.Model):
 def test_what_cannot_be_exported(tmp_path, make, arguments, message):
     with pytest.raises(ValueError, match=message):
         bit_keras.export_saved_model(make(), tmp_path / "module", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_losses_of_activities_are_no_matter_in_serving(tmp_path):
+    bit_keras.export_saved_model(with_activity_regularizer(), tmp_path / "module", freeze=True)
+
+
+def test_a_frozen_model_may_have_a_lambda(tmp_path):
+    inputs = keras.Input((32, 32, 3))
+    model = bit_keras.Model(inputs, tiny()(keras.layers.Lambda(lambda x: -x)(inputs)))
+    bit_keras.export_saved_model(model, tmp_path / "module", freeze=True)
+
+
+def test_an_address_is_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="Not a path of this machine"):
+        bit_keras.export_saved_model(tiny(), "gs://bucket/module")
     assert not list(tmp_path.iterdir())
 
 
