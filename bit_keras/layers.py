@@ -8,10 +8,13 @@ Both are drop-in replacements of the Keras layers that they extend. All statisti
 Source: Big Transfer (arXiv 1912.11370), section 3.2; its official code, `tf2_keras/models.py`.
 """
 
+import functools
 from numbers import Real
 
 import keras
 from keras import activations, ops
+
+from bit_keras.rematerialization import rematerialized
 
 # Added to the variance of a kernel. timm has 1e-8 and transformers 1e-6: with those the logits of
 # the published weights differ from the official ones.
@@ -84,8 +87,13 @@ class StandardizedConv2D(keras.layers.Conv2D):
         return ops.add(self._kernel, (self.lora_alpha / self.lora_rank) * delta)
 
     def convolution_op(self, inputs, kernel):
-        kernel = ops.cast(standardize_kernel(kernel, self.epsilon), self.compute_dtype)
-        return super().convolution_op(inputs, kernel)
+        standardize = functools.partial(standardize_kernel, epsilon=self.epsilon)
+        if keras.backend.backend() == "tensorflow":
+            # Else the tape keeps the centred kernels of the whole network, a copy of its weights.
+            kernel = rematerialized(standardize, kernel)
+        else:
+            kernel = standardize(kernel)
+        return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))
 
     def get_config(self) -> dict:
         return {**super().get_config(), "epsilon": self.epsilon}

@@ -99,7 +99,7 @@ def test_losses_weigh_as_over_the_whole_batch(mirrored, replicas, reduction, bat
 def two_outputs(model_class):
     inputs = {name: keras.Input((4,), name=name) for name in "ab"}
     dense = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(seed=1))
-    unused = keras.layers.Dense(2, kernel_initializer="ones")
+    unused = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer="ones")
     outputs = {"sum": dense(inputs["a"] + inputs["b"]), "other": unused(inputs["b"])}
     model = model_class(inputs, outputs)
     # A weight whose gradient is none stays, and one whose gradient is zero decays.

@@ -280,7 +280,7 @@ for by in (None, "unit"):
     model.compile(keras.optimizers.SGD(0.01), "mse")
     x = images(4, 32, 32, 3)
     losses.append(model.fit(x, x[:, 0, 0], epochs=3, batch_size=2, verbose=0).history["loss"])
-print(keras.backend.backend(), np.ptp(losses, axis=0).max() < 1e-4, losses[0][2] < losses[0][0])
+print(keras.backend.backend(), np.ptp(losses, axis=0).max() < 1e-4, np.ptp(losses[0]) > 1e-2)
 """
 
 
