@@ -8,8 +8,9 @@ import pytest
 
 EXACT = 1e-5  # of the largest value
 CASES = tuple(program.CASES)
-# Of several processes, which start slowly: those with the most in them.
-OF_WORKERS = ("rest", "all", "bfloat16")
+# Of several processes, which start slowly: those with the most in them. Their predict cannot gather
+# bfloat16 outputs, as TensorFlow has no such operation.
+OF_WORKERS = ("rest", "all")
 QUICK = ("slices", "all", "bfloat16")
 
 
