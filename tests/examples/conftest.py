@@ -16,6 +16,10 @@ def example(tmp_path, monkeypatch):
     """`example(name, *arguments)` imports a program and parses its flags; its `main([])` then
     writes into an empty directory."""
     monkeypatch.chdir(tmp_path)
+    # Another test of this process may have imported a program whose flags have the same names.
+    aside = [flags.FLAGS[name] for name in flags.FLAGS if not _of_absl(name)]
+    for flag in aside:
+        delattr(flags.FLAGS, flag.name)
     before = set(flags.FLAGS)
 
     def load(name, *arguments):
@@ -30,7 +34,13 @@ def example(tmp_path, monkeypatch):
     yield load
     for flag in set(flags.FLAGS) - before:
         delattr(flags.FLAGS, flag)
+    for flag in aside:
+        flags.FLAGS[flag.name] = flag
     flags.FLAGS.unparse_flags()
+
+
+def _of_absl(flag):
+    return (flags.FLAGS.find_module_defining_flag(flag) or "").startswith("absl")
 
 
 @pytest.fixture
