@@ -78,13 +78,17 @@ def split_train_step(model: keras.Model, data: Any, slices: int) -> dict:
             outputs = _outputs(model, part[0])
             part_loss = _part_of_loss(model, part, outputs, share, is_sum)
             scaled = model.optimizer.scale_loss(part_loss)
-        parts = tape.gradient(scaled, weights)
+            # What is to be added up is subtracted. TensorFlow's graph optimizer joins a chain of
+            # additions to one, in a temporary variable that a loop inside another leaves behind
+            # and stumbles over (ALREADY_EXISTS) when it comes again.
+            falling = -scaled
+        parts = tape.gradient(falling, weights)
         has_gradient[:] = [part is not None for part in parts]
         return (
             index + 1,
             loss + tf.cast(part_loss, loss.dtype),
             [
-                total if part is None else total + tf.cast(part, total.dtype)
+                total if part is None else total - tf.cast(part, total.dtype)
                 for total, part in zip(gradients, parts, strict=True)
             ],
             [

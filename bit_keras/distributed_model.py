@@ -95,9 +95,7 @@ class Model(keras.Model):
 
         Losses and regularization weigh as over the whole batch, metrics see all predictions, and
         the optimizer is applied once. Layers that look at other samples, such as batch
-        normalization, see those of their slice. With `steps_per_execution` above 1 as well,
-        TensorFlow could not run a float64 ResNetV2 on four CPU devices (ALREADY_EXISTS): leave
-        that at 1 where it says so.
+        normalization, see those of their slice.
 
         It belongs to a training, not to the network: no file holds it. TensorFlow only. A subclass
         with a train_step of its own is refused: override compute_loss.

@@ -132,6 +132,7 @@ CASES = {
     "all": Case("bit_keras", "global_clipnorm, 4 steps an execution", 2),
     "bfloat16": Case("bfloat16", "global_clipnorm, 4 steps an execution", 2, tolerance=5e-3),
     "resnet": Case("resnet", "float64"),
+    "resnet-all": Case("resnet", "global_clipnorm, 4 steps an execution", 2),
 }
 
 

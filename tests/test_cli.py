@@ -42,6 +42,8 @@ def test_version(capsys):
         (["finetune", "--base_lr=inf"], "base_lr must be above 0"),
         (["finetune", "--seed=-1"], "seed=-1"),
         (["finetune", "--weights=none.npz"], "has no weights to load"),
+        (["finetune", "--augmentation=cut_mix"], "the nearest is 'cutmix'"),
+        (["pretrain", "--augmentation=randaug"], "the nearest is 'rand_augment'"),
         (["finetune", "--task=folder:/none"], "There is no folder /none"),
         (["finetune", "--output_dir=/proc/none"], "cannot be written"),
     ],

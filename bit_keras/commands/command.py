@@ -72,6 +72,10 @@ BUDGET_FLAGS = (
     (WHOLE, "resize", None, "another side, in pixels, of the resized training image"),
     (WHOLE, "crop", None, "another side, in pixels, of the crop"),
 )
+AUGMENTATION_FLAG = (
+    (TEXT, "augmentation", None, "'rand_augment', 'cutmix' (in place of mixup), or both with a "
+     "comma between; needs keras-cv"),
+)
 SCALE_FLAGS = (
     (TEXT, "strategy", "auto", "which devices train together: 'one'; 'mirrored', all GPUs of this "
      "machine; 'multi_worker', the machines that TF_CONFIG names; 'tpu' or 'tpu=ADDRESS'; 'auto' "

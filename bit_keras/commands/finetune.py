@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from bit_keras.commands.command import (
+    AUGMENTATION_FLAG,
     BUDGET_FLAGS,
     LIST,
     MODEL_FLAGS,
@@ -41,6 +42,7 @@ def _run(values: flags.FlagValues) -> None:
         "pretrained": pretrained_of(values),
         "recipe": values.recipe,
         "budget": budget_of(values),
+        "augmentation": values.augmentation,
         "examples_per_class": values.examples_per_class,
         "eval_every": values.eval_every,
         "held_out": values.held_out,
@@ -79,6 +81,7 @@ COMMAND = Command(
         ),
         (NUMBER, "held_out", 0.02, "the fraction that --eval_every holds out"),
         *BUDGET_FLAGS,
+        *AUGMENTATION_FLAG,
         *TASK_OPTION_FLAGS,
         *SCALE_FLAGS,
         *OVERWRITE_FLAG,

@@ -6,10 +6,10 @@ from pathlib import Path
 from absl import flags
 
 from bit_keras.commands.command import (
+    AUGMENTATION_FLAG,
     NUMBER,
     OVERWRITE_FLAG,
     SCALE_FLAGS,
-    SWITCH,
     TASK_OPTION_FLAGS,
     TEXT,
     WHOLE,
@@ -55,7 +55,7 @@ def _run(values: flags.FlagValues) -> None:
         values.recipe,
         output_dir=values.output_dir or Path("runs", name),
         budget={**budget, "loss": values.loss},
-        randaugment=values.randaugment,
+        augmentation=values.augmentation,
         ema=values.ema,
         eval_every=values.eval_every,
         held_out=values.held_out,
@@ -78,7 +78,7 @@ COMMAND = Command(
         (TEXT, "recipe", None, "BiT-S, BiT-M, BiT-L or small; without it the model's own"),
         (TEXT, "loss", None, "another loss: 'softmax', or 'sigmoid' for several labels an image"),
         *UPSTREAM_BUDGET_FLAGS,
-        (SWITCH, "randaugment", False, "distort images by RandAugment too; needs keras-cv"),
+        *AUGMENTATION_FLAG,
         (NUMBER, "ema", None, "end with the running average of the weights, of this momentum, such "
          "as 0.9999"),
         *EVALUATION_FLAGS,

@@ -14,7 +14,7 @@ AREA = (0.05, 1.0)
 ASPECT_RATIO = (0.75, 1.33)
 
 
-def inception_view(crop: int, flip: bool = True, recolor: pipeline.View | None = None):
+def inception_view(crop: int, flip: bool = True) -> pipeline.View:
     """Returns the view that cuts a random rectangle, resizes it and flips it at random.
 
     A view, as `pipeline.train_batches` takes it, is a function of the image and of a key, two
@@ -24,15 +24,14 @@ def inception_view(crop: int, flip: bool = True, recolor: pipeline.View | None =
         crop: side in pixels of the square that the rectangle is resized to: bilinear, no
             antialiasing.
         flip: whether half of the images are flipped.
-        recolor: what is done to the image after that, with a key of its own.
     """
 
     def view(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        crop_key, flip_key, recolor_key = tf.unstack(tf.random.split(key, 3))
+        crop_key, flip_key = tf.unstack(tf.random.split(key, 2))
         image = pipeline.resize(inception_crop(pipeline.decode(image), crop_key), crop)
         if flip:
             image = tf.image.stateless_random_flip_left_right(image, flip_key)
-        return image if recolor is None else recolor(image, recolor_key)
+        return image
 
     return view
 

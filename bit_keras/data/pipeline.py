@@ -7,6 +7,7 @@ nothing had happened, without computing the k batches again.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -15,10 +16,14 @@ from bit_keras.data.tasks import Examples, Task
 from bit_keras.hyperrule import HyperRule
 
 # One stream of random numbers for each purpose: (seed, stream, position) is the key.
-_SHUFFLE, _AUGMENT, _MIXUP = range(3)
+_SHUFFLE, _AUGMENT, _MIX, _DISTORT = range(4)
 
 # From an image as it is stored and a key to a training image, float32 `[crop, crop, 3]`, 0 to 255.
 View = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+# From a batch, images float32 `[B, crop, crop, 3]` and labels float32 `[B, num_classes]`, and a key
+# to a mixed one.
+Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 # Batches made ahead of the step that runs. The images of a batch of 512 at 384 pixels take 0.9 GB.
 _PREFETCH = 1
@@ -30,6 +35,8 @@ def train_batches(
     seed: int = 0,
     start_step: int = 0,
     view: View | None = None,
+    distort: View | None = None,
+    mix: Mix | None = None,
 ) -> tf.data.Dataset:
     """Returns the training batches from `start_step` to the rule's last step.
 
@@ -47,6 +54,8 @@ def train_batches(
         seed: an integer; the same seed gives the same batches.
         start_step: the first batch is the one of this step, counted from 0.
         view: what is done to an image instead of resize, crop and flip.
+        distort: what is done to an image after that, float32 `[crop, crop, 3]`, 0 to 255.
+        mix: what is done to a batch instead of the mixup that the rule asks for.
 
     Returns:
         A dataset of `rule.steps - start_step` pairs: images, float32
@@ -63,14 +72,18 @@ def train_batches(
     first = start_step * rule.batch_size
     num_steps = rule.steps - start_step
     view = view or (lambda image, key: _augment(image, task, rule, key))
+    if mix is None and rule.mixup_alpha > 0:
+        mix = functools.partial(mixup, alpha=rule.mixup_alpha)
 
     def example(index: tf.Tensor, element: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         read = task.train.read(element)
         image = view(read["image"], _key(seed, _AUGMENT, index))
+        if distort is not None:
+            image = distort(image, _key(seed, _DISTORT, index))
         return preprocess(image), _hot(read["label"], task.num_classes)
 
-    def mix(step: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
-        return mixup(*batch, rule.mixup_alpha, _key(seed, _MIXUP, step))
+    def mixed(step: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        return mix(*batch, key=_key(seed, _MIX, step))
 
     batches = (
         _shuffled_forever(task.train, seed, first)
@@ -78,9 +91,9 @@ def train_batches(
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(rule.batch_size, drop_remainder=True)
     )
-    if rule.mixup_alpha > 0:
+    if mix is not None:
         # One batch at a time: its operations are parallel themselves.
-        batches = batches.enumerate(start=start_step).map(mix, num_parallel_calls=1)
+        batches = batches.enumerate(start=start_step).map(mixed, num_parallel_calls=1)
     return (
         batches.take(num_steps)
         .apply(tf.data.experimental.assert_cardinality(num_steps))

@@ -162,7 +162,7 @@ def distill(
         task=task,
         rule=rule,
         held_out=validation,
-        recolor=None,
+        augmentation={},
         strategy=chosen,
         configuration={
             "command": "distill",

@@ -33,6 +33,7 @@ def finetune(
     pretrained: bool | str | os.PathLike = True,
     recipe: str = "paper",
     budget: dict[str, float | None] | None = None,
+    augmentation: str | None = None,
     examples_per_class: int | None = None,
     eval_every: int | None = None,
     held_out: float = HELD_OUT,
@@ -70,6 +71,10 @@ def finetune(
         pretrained: of a named model: as for its constructor; the head is new.
         recipe: of the BiT-HyperRule, "paper" or "official".
         budget: arguments of `HyperRule.scaled`, which is applied to the rule.
+        augmentation: "rand_augment" (arXiv 1909.13719), which distorts each training image twice
+            after its crop and flip, or "cutmix" (arXiv 1905.04899), which pastes a box of another
+            image of the batch into each, at every step and in place of the rule's mixup; or both
+            with a comma between. Neither is in the paper of BiT; needs keras-cv.
         examples_per_class: train on a balanced subset of so many images a class, chosen by seed.
         eval_every: evaluate after so many steps, and after the last, on training examples that are
             held out; None trains on all of them, and evaluates only on the test split at the end.
@@ -98,6 +103,7 @@ def finetune(
             the task, or an `output_dir` of another run.
         OSError: no weights on this machine, or an `output_dir` that cannot be written.
         CheckpointError: the weights do not fit, or are damaged.
+        ImportError: `augmentation`, and keras-cv is missing or broken.
         FloatingPointError: the training diverged; the last good state is kept.
     """
     planned = plan(
@@ -107,6 +113,7 @@ def finetune(
         pretrained=pretrained,
         recipe=recipe,
         budget=budget,
+        augmentation=augmentation,
         examples_per_class=examples_per_class,
         eval_every=eval_every,
         held_out=held_out,
@@ -141,7 +148,13 @@ def _train(
         _compile(network, rule)
     history = fit(
         network,
-        functools.partial(pipeline.train_batches, task, rule, planned.configuration["seed"]),
+        functools.partial(
+            pipeline.train_batches,
+            task,
+            rule,
+            planned.configuration["seed"],
+            **planned.augmentation,
+        ),
         directory,
         steps=rule.steps,
         learning_rate=rule.learning_rate,
@@ -239,12 +252,14 @@ def _validation_metrics(planned: Plan, history: dict) -> dict:
 def _announcement(planned: Plan) -> str:
     configuration, task, rule = planned.configuration, planned.task, planned.rule
     mixup = f", mixup {rule.mixup_alpha}" if rule.mixup_alpha else ""
+    asked = configuration["augmentation"]
+    augmentation = f", augmentation {asked}" if asked else ""
     lines = [
         f"{configuration['model']} ({configuration['weights']} weights) on {task.name}: "
         f"{task.num_classes} classes, {task.num_examples} training and {task.num_test_examples} "
         "test images",
         f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, "
-        f"learning rate {rule.base_lr:g}{mixup}",
+        f"learning rate {rule.base_lr:g}{mixup}{augmentation}",
     ]
     if planned.held_out is not None:
         lines.append(

@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import keras
 import tensorflow as tf
 
 from bit_keras import zoo
+from bit_keras.data import augmentation as augmentations
 from bit_keras.data import subsets
 from bit_keras.data.tasks import Examples, Task
 from bit_keras.data.tasks import task as task_of_name
@@ -30,6 +32,7 @@ class Plan:
         held_out: examples to evaluate on while training; None: no such evaluation.
         strategy: in whose scope the network was made.
         configuration: what tells the run from others; plain data.
+        augmentation: arguments of `pipeline.train_batches`, of `data.augmentation`.
     """
 
     network: keras.Model
@@ -38,6 +41,7 @@ class Plan:
     held_out: Examples | None
     strategy: tf.distribute.Strategy
     configuration: dict
+    augmentation: dict[str, Callable] = field(default_factory=dict)
 
 
 def plan(
@@ -48,6 +52,7 @@ def plan(
     pretrained: bool | str | os.PathLike = True,
     recipe: str = "paper",
     budget: dict[str, float | None] | None = None,
+    augmentation: str | None = None,
     examples_per_class: int | None = None,
     eval_every: int | None = None,
     held_out: float = setup.HELD_OUT,
@@ -66,6 +71,7 @@ def plan(
     # First of all: several workers meet before TensorFlow computes anything.
     chosen = setup.choose_strategy(model, strategy)
     setup.check_dtype(dtype)
+    augmentation = augmentations.checked(augmentation)
     if isinstance(task, str):
         task = task_of_name(task)
     validation = None
@@ -83,6 +89,9 @@ def plan(
     rule = rule or (from_scratch.RECIPE if origin == RANDOM else hyperrule)
     budget = {name: value for name, value in (budget or {}).items() if value is not None}
     rule = rule.scaled(**budget)
+    augmenting = augmentations.arguments(augmentation, task)
+    if "mix" in augmenting:
+        rule = dataclasses.replace(rule, mixup_alpha=0.0)
     keras.utils.set_random_seed(seed)
     with workers.naming_lost_workers(chosen), chosen.scope():
         network = _network(model, pretrained, task, dtype)
@@ -101,9 +110,10 @@ def plan(
         "seed": seed,
         "recipe": recipe,
         "budget": run_directory.plain(budget),
+        "augmentation": augmentation,
         "rule": run_directory.plain(dataclasses.asdict(rule)),
     }
-    return Plan(network, task, rule, validation, chosen, configuration)
+    return Plan(network, task, rule, validation, chosen, configuration, augmenting)
 
 
 def _origin(model, pretrained, recipe: str) -> str:

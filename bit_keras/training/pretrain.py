@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from bit_keras import zoo
+from bit_keras.data import augmentation as augmentations
 from bit_keras.data import upstream
 from bit_keras.data.tasks import Task
 from bit_keras.evaluation.accuracy import check_classifier
@@ -27,7 +28,7 @@ def pretrain(
     *,
     output_dir: str | os.PathLike,
     budget: dict[str, float | str | None] | None = None,
-    randaugment: bool = False,
+    augmentation: str | None = None,
     ema: float | None = None,
     eval_every: int | None = None,
     held_out: float = HELD_OUT,
@@ -63,7 +64,7 @@ def pretrain(
         output_dir: where the run is kept.
         budget: arguments of `Recipe.rule`: epochs, steps, batch_size, base_lr, warmup_steps,
             weight_decay, crop, loss, schedule.
-        randaugment: whether to recolor and shear images by RandAugment too; needs keras-cv.
+        augmentation: as for `bit_keras.finetune`.
         ema: keep an average of the weights with this momentum, such as 0.9999, and end with it;
             None, as in the paper: do not.
         eval_every: evaluate after so many steps, and after the last, on training examples that are
@@ -81,7 +82,7 @@ def pretrain(
         ValueError: an unknown model, recipe or task, numbers or data that cannot be used, or an
             `output_dir` of another run.
         OSError: data that are not there, or an `output_dir` that cannot be written.
-        ImportError: `randaugment`, and keras-cv is missing or broken.
+        ImportError: `augmentation`, and keras-cv is missing or broken.
         FloatingPointError: the training diverged; the last good state is kept.
     """
     setup.check_seed(seed)
@@ -93,7 +94,7 @@ def pretrain(
     # First of all: several workers meet before TensorFlow computes anything.
     chosen = setup.choose_strategy(model, strategy)
     row = _recipe(recipe, model)
-    recolor = _rand_augment() if randaugment else None
+    augmentation = augmentations.checked(augmentation)
     if isinstance(task, str):
         task = upstream.upstream(task)
     validation = None
@@ -115,7 +116,7 @@ def pretrain(
         task=task,
         rule=rule,
         held_out=validation,
-        recolor=recolor,
+        augmentation=augmentations.arguments(augmentation, task),
         strategy=chosen,
         configuration={
             "command": "pretrain",
@@ -127,7 +128,7 @@ def pretrain(
             "held_out": None if eval_every is None else held_out,
             "seed": seed,
             "recipe": row.name,
-            "randaugment": randaugment,
+            "augmentation": augmentation,
             "ema": ema,
             "budget": run_directory.plain(budget),
             "rule": run_directory.plain(dataclasses.asdict(rule)),
@@ -186,9 +187,3 @@ def _compile(network: ResNetV2, rule: UpstreamRule, ema: float | None) -> None:
         loss_weights=[weight],
         metrics=[keras.metrics.MeanMetricWrapper(precision_at_one, name="accuracy")],
     )
-
-
-def _rand_augment():
-    from bit_keras.data.rand_augment import rand_augment
-
-    return rand_augment()

@@ -37,7 +37,7 @@ class UpstreamPlan:
         task: with the examples that are trained on.
         rule: by which.
         held_out: examples to evaluate on while training; None: no such evaluation.
-        recolor: what is done to an image after crop and flip; None is nothing.
+        augmentation: arguments of `pipeline.train_batches`, of `data.augmentation`.
         strategy: in whose scope the network was made.
         configuration: what tells the run from others; plain data.
     """
@@ -48,7 +48,7 @@ class UpstreamPlan:
     task: Task
     rule: UpstreamRule
     held_out: Examples | None
-    recolor: pipeline.View | None
+    augmentation: dict[str, Callable]
     strategy: tf.distribute.Strategy
     configuration: dict
 
@@ -97,7 +97,8 @@ def _train(
             task,
             rule,
             planned.configuration["seed"],
-            view=inception_view(rule.crop, task.flip, planned.recolor),
+            view=inception_view(rule.crop, task.flip),
+            **planned.augmentation,
         ),
         directory,
         steps=rule.steps,
@@ -202,12 +203,14 @@ def _announcement(planned: UpstreamPlan) -> str:
     configuration, task, rule = planned.configuration, planned.task, planned.rule
     several = " (several labels an image)" if task.several_labels else ""
     schedule = "in steps" if rule.boundaries else "as a cosine"
+    asked = configuration.get("augmentation")
+    augmentation = f", augmentation {asked}" if asked else ""
     return (
         f"{configuration['model']} on {task.name}: {task.num_classes} classes{several}, "
         f"{task.num_examples} training and {task.num_test_examples} test images\n"
         f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, {rule.loss} loss, "
         f"learning rate {rule.base_lr:g} falling {schedule} after {rule.warmup_steps} steps of "
-        f"warm-up, weight decay {rule.weight_decay:g}"
+        f"warm-up, weight decay {rule.weight_decay:g}{augmentation}"
     )
 
 

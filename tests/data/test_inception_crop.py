@@ -57,10 +57,3 @@ def test_encoded_and_very_long_images():
     assert inception_view(8)(tf.io.encode_png(long), keys(1)[0]).shape == (8, 8, 3)
     one = np.full((1, 1, 3), 9, "uint8")
     np.testing.assert_array_equal(inception_view(8)(tf.constant(one), keys(1)[0]), 9)
-
-
-def test_recolored_last():
-    view = inception_view(8, recolor=lambda image, key: image + tf.cast(key[1] * 0 + 1, tf.float32))
-    key = keys(1)[0]
-    plain = inception_view(8)(tf.constant(coordinates()), key)
-    np.testing.assert_array_equal(view(tf.constant(coordinates()), key), plain + 1)

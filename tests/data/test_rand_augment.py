@@ -1,10 +1,7 @@
 """RandAugment through keras-cv: a function of the image and the key."""
 
-import sys
-
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from bit_keras.data.rand_augment import rand_augment
@@ -33,7 +30,17 @@ def test_the_key_decides():
         assert 0 <= one.min() <= one.max() <= 255
 
 
-def test_without_keras_cv(monkeypatch):
-    monkeypatch.setitem(sys.modules, "keras_cv", None)
-    with pytest.raises(ImportError, match=r"RandAugment needs keras-cv.*train without"):
-        rand_augment()
+def test_without_geometry_every_pixel_stays_in_its_place():
+    """Contrast and colors keep a black and white image's halves apart, shear and shift do not."""
+    image = np.full((32, 32, 3), 20, "float32")
+    image[:, 16:] = 200
+
+    def moved(view):
+        return sum(
+            len(np.unique(one[:, half])) > 3  # a value for each channel
+            for one in stream(view, tf.constant(image), range(40))
+            for half in (slice(16), slice(16, None))
+        )
+
+    assert moved(rand_augment(geometric=False)) == 0
+    assert moved(rand_augment()) > 10

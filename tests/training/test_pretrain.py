@@ -106,8 +106,13 @@ def test_the_weight_file_loads_by_pretrained_and_fine_tunes(sigmoid, tmp_path, m
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
-    """With RandAugment, averaged weights and evaluation, all of which have a state."""
-    arguments = {"randaugment": True, "ema": 0.5, "eval_every": 2, "held_out": 0.2}
+    """With augmentation, averaged weights and evaluation, all of which have a state."""
+    arguments = {
+        "augmentation": "rand_augment,cutmix",
+        "ema": 0.5,
+        "eval_every": 2,
+        "held_out": 0.2,
+    }
     alone = pretrain(tmp_path / "alone", **arguments)
     stock = LearningCurve.on_train_batch_end
 
@@ -165,7 +170,7 @@ def test_the_view_is_the_inception_crop(tmp_path, monkeypatch):
     monkeypatch.setattr("bit_keras.training.upstream_run.inception_view", remember)
     with pytest.raises(KeyboardInterrupt):
         pretrain(tmp_path, task=dataclasses.replace(noise_task(), flip=False), budget={"crop": 16})
-    assert seen == [(16, False, None)]
+    assert seen == [(16, False)]
 
 
 @pytest.mark.parametrize(
