@@ -42,4 +42,5 @@ class _InRows(GroupNormalization):
             x = x * ops.cast(ops.reshape(self.gamma, affine_shape), x.dtype)
         if self.center:
             x = x + ops.cast(ops.reshape(self.beta, affine_shape), x.dtype)
-        return ops.transpose(x, (0, *range(2, rank), 1))
+        x = ops.transpose(x, (0, *range(2, rank), 1))
+        return x if self.activation is None else self.activation(x)

@@ -1,0 +1,123 @@
+"""The forms that are quick on a CPU give what the plain ones give, and stay where they belong."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from networks import tiny
+from reference import relative_error
+
+from bit_keras import GroupNormalization, StandardizedConv2D, export_saved_model
+from bit_keras.layers import standardize_kernel
+from bit_keras.where_it_runs import for_any_device, in_cpu_graph
+
+RNG = np.random.default_rng(0)
+
+
+def operations(function, *arguments):
+    graph = tf.function(function).get_concrete_function(*arguments).graph
+    return {operation.type for operation in graph.get_operations()}
+
+
+def gradients(layer, x, weigh):
+    """Of a sum, by the input and the weights, in float64."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(weigh * layer(x))
+    found = tape.gradient(loss, [x, *layer.trainable_variables])
+    return [np.asarray(gradient, "float64") for gradient in found]
+
+
+@pytest.mark.parametrize("activation", ["relu", None, "tanh"])
+@pytest.mark.parametrize(("mean", "bound"), [(0.0, 1e-5), (100.0, 1e-3)])
+@pytest.mark.parametrize("shape", [(2, 7, 5, 64), (3, 1, 1, 64), (1, 64)])
+def test_group_normalization_and_its_gradient(shape, mean, bound, activation):
+    x, weigh = RNG.normal(mean, 1, shape).astype("float32"), RNG.normal(size=shape)
+    exact = GroupNormalization(16, activation=activation, dtype="float64")
+    quick = GroupNormalization(16, activation=activation)
+    for layer in (exact, quick):
+        layer.build(shape)
+    gamma, beta = RNG.normal(1, 0.5, (2, 64)).astype("float32")
+    with for_any_device():
+        exact.set_weights([gamma, beta])
+        wanted = gradients(exact, tf.constant(x, "float64"), weigh)
+        wanted_y = exact(x.astype("float64"))
+    quick.set_weights([gamma, beta])
+    assert relative_error(np.asarray(quick(x)), np.asarray(wanted_y)) < bound
+    for found, value in zip(gradients(quick, tf.constant(x), weigh), wanted, strict=True):
+        assert relative_error(found, value) < bound
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 100.0])
+def test_standardization_and_its_gradient(scale):
+    layer = StandardizedConv2D(16, 3, use_bias=False)
+    layer.build((None, 8, 8, 4))
+    kernel = (scale * RNG.normal(3, 1, layer.kernel.shape)).astype("float32")
+    layer.kernel.assign(kernel)
+    x = RNG.normal(size=(2, 8, 8, 4)).astype("float32")
+    weigh = RNG.normal(size=(2, 6, 6, 16)).astype("float32")
+    (_, found) = gradients(layer, tf.constant(x), weigh)
+    with tf.GradientTape() as tape:
+        exact = tf.constant(kernel, "float64")
+        tape.watch(exact)
+        y = tf.nn.conv2d(x.astype("float64"), standardize_kernel(exact), 1, "VALID")
+        loss = tf.reduce_sum(weigh * y)
+    assert relative_error(found, np.asarray(tape.gradient(loss, exact))) < 1e-4
+
+
+def test_on_a_cpu_a_layer_is_few_operations():
+    conv, norm = StandardizedConv2D(32, 3), GroupNormalization(activation="relu")
+    x = tf.ones((1, 8, 8, 32))
+    for layer in (conv, norm):
+        layer.build(x.shape)
+    assert in_cpu_graph()
+    assert "FusedBatchNormV3" in operations(conv, x)
+    assert "BatchMatMulV2" in operations(norm, x)
+    with for_any_device():
+        assert not in_cpu_graph()
+        assert "FusedBatchNormV3" not in operations(conv, x)
+        assert "BatchMatMulV2" not in operations(norm, x)
+
+
+def test_xla_gets_the_plain_form():
+    seen = []
+
+    @tf.function(jit_compile=True)
+    def compiled(x):
+        seen.append(in_cpu_graph())
+        return tf.function(inner)(x)
+
+    def inner(x):
+        seen.append(in_cpu_graph())
+        return x
+
+    compiled(tf.ones(()))
+    assert seen == [False, False]
+
+
+def test_an_accelerator_gets_the_plain_form(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: kind == "GPU" and [1])
+    assert not in_cpu_graph()
+
+
+def test_an_export_that_can_be_trained_runs_on_any_device(tmp_path):
+    export_saved_model(tiny(classes=3), tmp_path / "module")
+    module = tf.saved_model.load(str(tmp_path / "module"))
+    saved = {
+        node.op
+        for function in module.__call__.concrete_functions
+        for called in function.graph.as_graph_def().library.function
+        for node in called.node_def
+    }
+    assert "Conv2D" in saved
+    assert "FusedBatchNormV3" not in saved
+
+
+def test_half_precision_has_the_statistics_of_float32():
+    layer = StandardizedConv2D(8, 3, dtype="mixed_bfloat16", use_bias=False)
+    layer.build((None, 4, 4, 3))
+    kernel = keras.ops.cast(layer.kernel, "float32")
+    x = RNG.normal(size=(1, 4, 4, 3)).astype("float32")
+    half = tf.cast(standardize_kernel(kernel), "bfloat16")
+    wanted = tf.nn.conv2d(tf.cast(x, "bfloat16"), half, 1, "VALID")
+    assert relative_error(np.asarray(layer(x), "float32"), np.asarray(wanted, "float32")) < 1e-2
