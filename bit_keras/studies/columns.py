@@ -63,9 +63,11 @@ def without_repeated(runs: Iterable[FoundRun]) -> tuple[list[FoundRun], list[Lef
 
 
 def rule_name(configuration: Mapping[str, Any]) -> str:
-    """Returns the recipe and the budget of a run in words: "paper recipe, batch_size 128"."""
+    """Returns how a run was trained in words: "paper recipe, batch_size 128"."""
     budget = (f"{name} {value:g}" for name, value in configuration["budget"].items())
-    return ", ".join([f"{configuration['recipe']} recipe", *budget])
+    asked = configuration.get("augmentation")
+    augmentation = [f"augmentation {asked}"] if asked else []
+    return ", ".join([f"{configuration['recipe']} recipe", *budget, *augmentation])
 
 
 def columns(runs: Sequence[FoundRun]) -> list[Column]:

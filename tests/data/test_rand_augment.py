@@ -30,6 +30,19 @@ def test_the_key_decides():
         assert 0 <= one.min() <= one.max() <= 255
 
 
+def test_the_dtype_policy_does_not_matter():
+    image = tf.constant(np.random.default_rng(0).uniform(0, 255, (8, 8, 3)), tf.float32)
+    expected = stream(rand_augment(), image, range(12))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        found = stream(rand_augment(), image, range(12))
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_without_geometry_every_pixel_stays_in_its_place():
     """Contrast and colors keep a black and white image's halves apart, shear and shift do not."""
     image = np.full((32, 32, 3), 20, "float32")

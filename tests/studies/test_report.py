@@ -115,6 +115,10 @@ def test_seeds_become_a_median_with_its_spread(tmp_path):
         ({"budget": {"batch_size": 128, "base_lr": 0.001}}, "batch_size 128, base_lr 0.001"),
         ({"budget": {"steps": 100, "crop": 64}}, "paper recipe, steps 100, crop 64"),
         ({"examples_per_class": 5, "num_examples": 50}, "5 examples a class"),
+        (
+            {"augmentation": "cutmix", "examples_per_class": 5, "num_examples": 50},
+            "paper recipe, augmentation cutmix, 5 examples a class",
+        ),
         ({"num_examples": 49_000}, "num_examples 49000"),
         ({"eval_every": 100, "held_out": 0.02}, "0.02 held out"),
         ({"initial_state_sha256": "f" * 64}, f"initial_state_sha256 {'f' * 12}"),
