@@ -16,6 +16,8 @@ y alone.
 from collections.abc import Callable
 from typing import Any
 
+from keras import ops
+
 
 def group_norm(
     x: Any, gamma: Any, beta: Any, groups: int, epsilon: float, relu: bool, plain: Callable
@@ -36,7 +38,7 @@ def group_norm(
 
     inputs = [tf.convert_to_tensor(tensor) for tensor in (x, gamma, beta)]
     x, gamma, beta = inputs
-    shape, channels = tf.shape(x), x.shape[-1]
+    shape, channels = ops.shape(x), x.shape[-1]
 
     def of_groups(numbers: Any) -> Any:
         """[N, 1, C] -> [N, G, C / G]"""
@@ -48,7 +50,7 @@ def group_norm(
 
     with record.stop_recording():
         rows = tf.reshape(x, (shape[0], -1, channels))
-        positions = tf.cast(tf.shape(rows)[1], x.dtype)
+        positions = tf.cast(ops.shape(rows)[1], x.dtype)
         mean = _sum(rows) / positions
         # It serves the variance, the result and the gradient, so that a mean far larger than the
         # deviation costs none of them digits.
@@ -62,11 +64,11 @@ def group_norm(
         scale = r * gamma
         y = centred * scale + (from_group_mean * scale + beta)
         y = tf.nn.relu(y) if relu else y
-        result = tf.ensure_shape(tf.reshape(y, shape), x.shape)
+        result = tf.reshape(y, shape)
 
     def gradient(dy: Any) -> list:
         with record.stop_recording():
-            d = tf.reshape(dy, tf.shape(rows))
+            d = tf.reshape(dy, ops.shape(rows))
             d = tf.raw_ops.ReluGrad(gradients=d, features=y) if relu else d
             sum_d = _sum(d)
             sum_dz = (_sum(d * centred) + from_group_mean * sum_d) * r
@@ -92,7 +94,7 @@ def _sum(rows: Any) -> Any:
     """[N, positions, C] -> [N, 1, C]"""
     import tensorflow as tf
 
-    return tf.matmul(tf.ones((1, 1, tf.shape(rows)[1]), rows.dtype), rows)
+    return tf.matmul(tf.ones((1, 1, ops.shape(rows)[1]), rows.dtype), rows)
 
 
 def _second(plain: Callable, inputs: list, dy: Any, upstream: tuple) -> list:

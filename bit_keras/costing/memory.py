@@ -4,16 +4,16 @@ What is kept for the way back, by the gradient that reads it:
 
     root, 3x3 of stride 2      their padded input (gradient of the kernel)
     max-pool                   its padded input and its output
-    GN + ReLU                  the centred input (of square and of the multiplication by the scale)
-                               and the result (of ReLU), which is the next convolution's input
-    standardized kernel        the centred kernel and the standardized one (of the convolution)
+    GN + ReLU                  the centred input and the result (of ReLU), which is the next
+                               convolution's input
+    standardized kernel        what is standardized (of the convolution)
     sums, pads, means          nothing
 
 `tests/costing/test_step_memory.py` holds this to the tape, to the byte.
 
-What comes into a normalization is not kept: the gradient of a subtraction reads nothing. Statistics
-are float32 under every policy, so mixed precision keeps both tensors of GN + ReLU in float32 and
-the convolution's input in half precision beside them: more, not less.
+What comes into a normalization is not kept, and kernels are there anyway. Statistics are float32
+under every policy, so mixed precision keeps both tensors of GN + ReLU in float32 and the
+convolution's input in half precision beside them: more, not less.
 
 On the way back everything before a unit is still there while that unit is at work. The peak is the
 largest of these sums, where rematerialized segments count as their input until it is their turn.
@@ -32,9 +32,9 @@ _FLOAT32 = 4
 # dtype policy: bytes of an element in the compute dtype
 _COMPUTE_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
-# Full-sized tensors that live together in the gradient of GN + ReLU: that of ReLU, that of the
-# multiplication by the scale, the variance's on its way to all positions, and twice the centred
-# input that it is multiplied by. That of a kernel's standardization has the same four.
+# Full-sized tensors that live together in the gradient of GN + ReLU: that of ReLU, its products
+# with the scale and with the centred input, and the centred input's with its slope. That of a
+# kernel's standardization has as many where it is not one operation.
 _WORKING_COPIES = 4
 
 # TensorFlow's graph of a step, with its Python objects and compiled kernels, lies in the memory of
@@ -55,7 +55,7 @@ class Memory:
         optimizer: the momentum, and the decayed momentum, which waits for no gradient and is
             computed when the step begins.
         gradients: of all weights; where the batch is split also their sum over slices.
-        kernels: centred and standardized kernels.
+        kernels: standardized kernels.
         activations: what is kept for the way back.
         working: what the unit at work needs for a moment.
         graph: TensorFlow's graph, in the memory of the host; a CPU's tensors are there too.
@@ -165,4 +165,4 @@ def _working_on_kernel(unit: Unit) -> int:
 
 
 def _kernel_bytes(parameters: int, compute: int) -> int:
-    return (_FLOAT32 + compute) * parameters
+    return compute * parameters
