@@ -82,13 +82,23 @@ def test_a_new_head_is_zero_and_so_are_the_logits():
     assert not numpy(tiny()(images(2, 32, 32, 3))).any()
 
 
-def test_pyramid_of_strides_4_to_32():
-    model = tiny()
+@pytest.mark.parametrize("normalization", ["group", "batch"])
+def test_pyramid_of_strides_4_to_32(normalization):
+    model = randomize(tiny(normalization=normalization))
     pyramid = keras.Function(model.input, model.pyramid_outputs)(images(1, 64, 128, 3))
     sizes = {level: tuple(map(int, x.shape[1:3])) for level, x in pyramid.items()}
     assert sizes == {"P2": (16, 32), "P3": (8, 16), "P4": (4, 8), "P5": (2, 4)}
     for level, name in model.pyramid_level_inputs.items():
         assert model.get_layer(name).output is model.pyramid_outputs[level]
+
+
+def test_pyramid_is_the_blocks_after_the_next_normalization():
+    model = tiny(depths=(2, 1, 3, 1))
+    for level, name in model.pyramid_level_inputs.items():
+        norm, block = model.get_layer(name), f"block{int(level[1]) - 1}"
+        assert isinstance(norm, bit_keras.GroupNormalization)
+        assert norm.input is model.endpoints[block]
+    assert model.pyramid_outputs["P5"] is model.endpoints["pre_head"]
 
 
 def test_units_between_boundaries_are_the_network():
