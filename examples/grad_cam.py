@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
 
 import bit_keras
 
@@ -23,6 +22,12 @@ ENDPOINTS = ("root", "block1", "block2", "block3", "block4", "pre_head")
 _MODEL = flags.DEFINE_string("model", None, "A digit classifier of this package: a .keras file.")
 _STEPS = flags.DEFINE_integer("steps", 150, "Training steps without --model, of 64 images each.")
 _ENDPOINT = flags.DEFINE_enum("endpoint", "block4", ENDPOINTS, "The endpoint to look at.")
+
+
+def digits(examples):
+    """Returns the images of a task's digits, float32 `[m, 32, 32, 3]` in [-1, 1], and labels."""
+    images = np.stack([example["image"] for example in examples.dataset().as_numpy_iterator()])
+    return bit_keras.preprocess_input(images.repeat(4, axis=1).repeat(4, axis=2)), examples.labels
 
 
 def train(images, labels, steps):
@@ -60,16 +65,15 @@ def grad_cam(model, images, classes, endpoint):
 
 def main(_):
     keras.utils.set_random_seed(0)
-    pixels, labels = load_digits(return_X_y=True)
-    pixels = pixels.reshape(-1, 8, 8, 1).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
-    images = bit_keras.preprocess_input(pixels * 255 / 16)  # [1797, 32, 32, 3]
+    task = bit_keras.task("digits")
     if _MODEL.value:
         model = keras.models.load_model(_MODEL.value)
     else:
-        model = train(images[:1437], labels[:1437], _STEPS.value)
+        model = train(*digits(task.train), _STEPS.value)
 
+    images, labels = digits(task.test)
     rng = np.random.default_rng(0)
-    chosen = rng.integers(1437, len(images), size=(200, 4))  # not trained on
+    chosen = rng.integers(len(images), size=(200, 4))
     chosen = chosen[[len(set(labels[four])) == 4 for four in chosen]]  # four different digits
     quarters = images[chosen].reshape(-1, 2, 2, 32, 32, 3)
     pictures = quarters.transpose(0, 1, 3, 2, 4, 5).reshape(-1, 64, 64, 3)

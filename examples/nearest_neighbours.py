@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
 
 import bit_keras
 
@@ -19,6 +18,12 @@ _MODEL = flags.DEFINE_string("model", None, "A network of this package, as a .ke
 _STEPS = flags.DEFINE_integer("steps", 150, "Training steps without --model, of 64 images each.")
 
 QUERIES, NEIGHBOURS = 6, 5  # in the picture
+
+
+def digits(examples):
+    """Returns the images of a task's digits, float32 `[m, 32, 32, 3]` in [-1, 1], and labels."""
+    images = np.stack([example["image"] for example in examples.dataset().as_numpy_iterator()])
+    return bit_keras.preprocess_input(images.repeat(4, axis=1).repeat(4, axis=2)), examples.labels
 
 
 def train(images, labels, steps):
@@ -43,21 +48,19 @@ def nearest(queries, candidates, number):
 
 def main(_):
     keras.utils.set_random_seed(0)
-    pixels, labels = load_digits(return_X_y=True)
-    pixels = pixels.reshape(-1, 8, 8, 1).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
-    images = bit_keras.preprocess_input(pixels * 255 / 16)  # [1797, 32, 32, 3]
-    train_images, train_labels = images[:1437], labels[:1437]
-    test_images, test_labels = images[1437:], labels[1437:]
+    task = bit_keras.task("digits")
+    (train_images, train_labels), (test_images, test_labels) = digits(task.train), digits(task.test)
 
     if _MODEL.value:
         model = keras.models.load_model(_MODEL.value)
     else:
         model = train(train_images, train_labels, _STEPS.value)
-    print(f"features of {len(images)} images")
+    print(f"features of {len(train_images) + len(test_images)} images")
     network = keras.Model(model.input, model.endpoints["features"])
     found = nearest(network.predict(test_images), network.predict(train_images), NEIGHBOURS)
     recall = np.mean(train_labels[found[:, 0]] == test_labels)
-    of_pixels = nearest(test_images.reshape(360, -1) + 1, train_images.reshape(1437, -1) + 1, 1)
+    ink = (images.reshape(len(images), -1) + 1 for images in (test_images, train_images))
+    of_pixels = nearest(*ink, 1)
     baseline = np.mean(train_labels[of_pixels[:, 0]] == test_labels)
     print(f"recall@1 {recall:.1%}: so many test images have a nearest neighbour of their class")
     print(f"by the cosine of the pixels it is {baseline:.1%}")
@@ -65,7 +68,9 @@ def main(_):
     figure = Figure(figsize=(8, 8), layout="constrained")
     figure.suptitle(f"test images and the training images nearest to them; recall@1 {recall:.1%}")
     grid = figure.subplots(QUERIES, 1 + NEIGHBOURS)
-    for row, query in zip(grid, np.linspace(0, 359, QUERIES).astype(int), strict=True):
+    for row, query in zip(
+        grid, np.linspace(0, len(test_images) - 1, QUERIES).astype(int), strict=True
+    ):
         row[0].imshow(test_images[query] / 2 + 0.5)
         row[0].set_title(f"a {test_labels[query]}", fontweight="bold")
         for axes, neighbour in zip(row[1:], found[query], strict=True):
