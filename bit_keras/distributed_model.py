@@ -28,6 +28,7 @@ from keras.src.models import Functional
 from keras.src.models.model import functional_init_arguments
 
 from bit_keras.batch_split import check_batch_split, split_train_step
+from bit_keras.empty_replicas import call_on_samples, may_be_empty
 from bit_keras.habits import check_images, check_labels, warn_of_logits
 
 
@@ -52,9 +53,9 @@ class Model(keras.Model):
       every replica; `predict_on_batch` answers once, where stock Keras answers once per replica.
 
     Create and compile it in `strategy.scope()`, and make one strategy for the whole process:
-    TensorFlow mixes up two over the same devices. Drop a last batch of fewer samples than there are
-    replicas: on CPUs, TensorFlow fails to train a replica without samples. Only `self.optimizer`
-    is looked after: further optimizers that a subclass steps by itself are stock Keras.
+    TensorFlow mixes up two over the same devices. Only `self.optimizer` is looked after: further
+    optimizers that a subclass steps by itself are stock Keras. A `compute_loss` of your own gives
+    the replica's loss over the number of replicas, as `keras.losses.Loss` does by itself.
 
     Refused with more than one replica, as it cannot be done or would be wrong: `jit_compile=True`,
     an optimizer with `gradient_accumulation_steps` or `ema_overwrite_frequency`, and a loss with
@@ -107,6 +108,12 @@ class Model(keras.Model):
         own_train_step = type(self).train_step is not Model.train_step
         self._batch_split = check_batch_split(self, slices, own_train_step)
         self.train_function = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = super().__call__
+        if not args or not may_be_empty(args[0]):
+            return call(*args, **kwargs)
+        return call_on_samples(lambda inputs: call(inputs, *args[1:], **kwargs), args[0])
 
     def train_step(self, *args: Any) -> Any:  # JAX's takes a state too.
         if self.batch_split == 1 or not self.trainable_weights:

@@ -43,9 +43,11 @@ class Distiller(Model):
     """
 
     def __init__(self, student: keras.Model, teacher: keras.Model, temperature: float = 1.0):
-        super().__init__(name=f"{student.name}_distiller")
+        # Of the policy, by which Keras scales the loss of float16.
+        super().__init__(name=f"{student.name}_distiller", dtype=student.dtype_policy)
         self.student = student
-        self.temperature = temperature
+        # A Loss, which shares it among replicas.
+        self._divergence = _Divergence(temperature)
         # In a function, Keras does not find it.
         self._teach = lambda images: teacher(images, training=False)
 
@@ -53,10 +55,19 @@ class Distiller(Model):
         return self.student(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        taught = ops.log_softmax(ops.stop_gradient(self._teach(x)) / self.temperature)
+        return self._divergence(ops.stop_gradient(self._teach(x)), y_pred)
+
+
+class _Divergence(keras.losses.Loss):
+    def __init__(self, temperature: float):
+        super().__init__(name="divergence")
+        self.temperature = temperature
+
+    def call(self, y_true, y_pred):
+        taught = ops.log_softmax(y_true / self.temperature)
         learned = ops.log_softmax(y_pred / self.temperature)
         divergence = ops.sum(ops.exp(taught) * (taught - learned), axis=-1)
-        return self.temperature**2 * ops.mean(divergence)
+        return self.temperature**2 * divergence
 
 
 def distill(

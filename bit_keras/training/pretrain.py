@@ -9,7 +9,7 @@ import keras
 from bit_keras import zoo
 from bit_keras.data import augmentation as augmentations
 from bit_keras.data import upstream
-from bit_keras.data.tasks import Task
+from bit_keras.data.tasks import Examples, Task
 from bit_keras.evaluation.accuracy import check_classifier
 from bit_keras.nearest_name import nearest_name
 from bit_keras.precision_at_one import precision_at_one
@@ -66,7 +66,7 @@ def pretrain(
             weight_decay, crop, loss, schedule.
         augmentation: as for `bit_keras.finetune`.
         ema: keep an average of the weights with this momentum, such as 0.9999, and end with it;
-            None, as in the paper: do not.
+            None, as in the paper: do not. What `eval_every` scores are the weights, not the average.
         eval_every: evaluate after so many steps, and after the last, on training examples that are
             held out; None trains on all of them.
         held_out: fraction of the training examples that `eval_every` holds out.
@@ -85,7 +85,7 @@ def pretrain(
         ImportError: `augmentation`, and keras-cv is missing or broken.
         FloatingPointError: the training diverged; the last good state is kept.
     """
-    setup.check_seed(seed)
+    seed = setup.check_seed(seed)
     setup.check_validation(eval_every, held_out)
     setup.check_at_least_one(save_every=save_every, keep=keep, batch_split=batch_split)
     setup.check_dtype(dtype)
@@ -102,7 +102,8 @@ def pretrain(
         task, validation = upstream.hold_out(task, held_out, seed)
     budget = {name: value for name, value in (budget or {}).items() if value is not None}
     rule = row.rule(task.num_examples, **budget)
-    _check_loss(rule, task)
+    if rule.loss == SOFTMAX and task.several_labels:
+        task, validation = _of_one_label(task, validation)
     keras.utils.set_random_seed(seed)
     with chosen.scope():
         network = _network(model, task, dtype)
@@ -158,12 +159,11 @@ def _recipe(name: str | None, model: str | ResNetV2) -> Recipe:
     return RECIPES[name]
 
 
-def _check_loss(rule: UpstreamRule, task: Task) -> None:
-    if rule.loss == SOFTMAX and task.several_labels:
-        raise ValueError(
-            f"{task.name} has several labels an image, and the loss is 'softmax', which takes one. "
-            "Pass the loss 'sigmoid' (--loss sigmoid), or the recipe BiT-M."
-        )
+def _of_one_label(task: Task, validation: Examples | None) -> tuple[Task, Examples | None]:
+    train, test = (upstream.one_label_each(task, part) for part in (task.train, task.test))
+    if validation is not None:
+        validation = upstream.one_label_each(task, validation)
+    return dataclasses.replace(task, train=train, test=test, several_labels=False), validation
 
 
 def _network(model: str | ResNetV2, task: Task, dtype: str | None) -> ResNetV2:

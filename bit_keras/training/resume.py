@@ -152,7 +152,7 @@ def newest_kept(directory: Path) -> str:
 
 def _finite_arrays(model: keras.Model, step: int) -> Iterator[tuple[str, np.ndarray]]:
     for name, variable in _variables(model).items():
-        array = _to_numpy(variable)
+        array = to_numpy(variable)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FloatingPointError(
                 f"{variable.path} is not finite after step {step}: training diverged. Lower "
@@ -162,13 +162,15 @@ def _finite_arrays(model: keras.Model, step: int) -> Iterator[tuple[str, np.ndar
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    with model.distribute_strategy.scope():
-        model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # A LossScaleOptimizer would make its variables once more.
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
     named = {"model": model.variables, "optimizer": model.optimizer.variables}
     return {f"{owner}/{i}": v for owner, list_ in named.items() for i, v in enumerate(list_)}
 
 
-def _to_numpy(variable: keras.Variable) -> np.ndarray:
+def to_numpy(variable: keras.Variable) -> np.ndarray:
+    """Returns a variable's value; of several replicas, the one that they share."""
     array = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
     # numpy files know no bfloat16; float32 holds each of its values.
     return array.astype("float32") if array.dtype.kind == "V" else array

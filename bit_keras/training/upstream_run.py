@@ -23,6 +23,7 @@ from bit_keras.training import run_directory, workers
 from bit_keras.training.fit import fit
 from bit_keras.training.recipes import UpstreamRule
 from bit_keras.training.result import Result, reopened
+from bit_keras.training.resume import to_numpy
 from bit_keras.training.validation import HeldOut
 
 
@@ -168,7 +169,7 @@ def _score(
     batches = pipeline.test_batches(task, rule, BATCH_SIZE)
     # The metrics are set back: they are what the training's progress bar shows last.
     metrics = trained.metrics_variables
-    before = [keras.ops.convert_to_numpy(metric.value) for metric in metrics]
+    before = [to_numpy(metric) for metric in metrics]
     scores = trained.evaluate(batches, verbose=0, callbacks=callbacks, return_dict=True)
     for metric, value in zip(metrics, before, strict=True):
         metric.assign(value)

@@ -7,6 +7,7 @@ import keras
 
 from bit_keras.training.interruption import Interruption
 from bit_keras.training.learning_curve import LearningCurve
+from bit_keras.training.resume import to_numpy
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ class Validation(keras.callbacks.Callback):
     def _score(self) -> dict[str, float]:
         weights = {id(weight) for weight in self.model.weights}
         generators = [state for state in self.model.variables if id(state) not in weights]
-        before = [keras.ops.convert_to_numpy(state.value) for state in generators]
+        before = [to_numpy(state) for state in generators]
         scores = self.held_out.score(self.model, [_StopAt(self.interruption)])
         for state, value in zip(generators, before, strict=True):
             state.assign(value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from array_tasks import array_task
 from networks import randomize, tiny
-from training.upstream_data import FILES, assert_equal, fashion, noise_task, values
+from training.upstream_data import FILES, assert_close, assert_equal, fashion, noise_task, values
 
 import bit_keras
 from bit_keras.training.distill import Distiller
@@ -90,6 +90,23 @@ def test_the_teacher_is_no_part_of_it():
         id(weight) for weight in student.weights
     ]
     assert distiller.layers == [student]
+
+
+def test_a_float16_loss_is_scaled():
+    student = tiny(classes=3, dtype="mixed_float16")
+    distiller = Distiller(student, teacher())
+    distiller.compile("sgd")
+    assert isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+@pytest.mark.slow
+def test_replicas_leave_the_run_the_same(mirrored, tmp_path):
+    # In float64: what float32 rounds grows in a deep network.
+    arguments = {"dtype": "float64", "eval_every": 2, "held_out": 0.25}
+    plain = distill(tmp_path / "plain", strategy="one", **arguments)
+    shared = distill(tmp_path / "shared", strategy="mirrored", batch_split=2, **arguments)
+    assert shared.model.distribute_strategy is mirrored
+    assert_close(shared, plain)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from networks import TINY, shrink, tiny
-from training.upstream_data import FILES, assert_equal, fashion, noise_task, several_labels, values
+from training.upstream_data import (
+    FILES,
+    assert_close,
+    assert_equal,
+    fashion,
+    noise_task,
+    several_labels,
+    values,
+)
 
 import bit_keras
 from bit_keras.training.learning_curve import LearningCurve
@@ -54,6 +62,18 @@ def test_what_a_run_leaves(softmax):
     assert type(model.optimizer) is bit_keras.DecayedSGD
     # Root, 3 a unit and a projection in each of four, and the head: no gain and no bias.
     assert len(softmax.model.optimizer._decayed) == 1 + 4 * 4 + 1
+
+
+@pytest.mark.slow
+def test_replicas_leave_the_run_the_same(mirrored, tmp_path):
+    # In float64: what float32 rounds grows in a deep network.
+    arguments = {"dtype": "float64", "eval_every": 3, "held_out": 0.25, "ema": 0.9}
+    plain = pretrain(tmp_path / "plain", strategy="one", **arguments)
+    shared = pretrain(
+        tmp_path / "shared", strategy="mirrored", batch_split=2, remat="unit", **arguments
+    )
+    assert shared.model.distribute_strategy is mirrored
+    assert_close(shared, plain)
 
 
 def logits_and_labels(result, task):

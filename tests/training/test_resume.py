@@ -205,6 +205,20 @@ def test_a_state_holds_every_value_of_bfloat16(tmp_path, curve):
     assert_same_variables(model, saved)
 
 
+def test_a_state_holds_the_scale_of_a_float16_loss(tmp_path, curve):
+    saved, model = (compiled(seed, dtype="mixed_float16") for seed in (0, 1))
+    for _ in range(2):
+        resume.save_state(tmp_path, saved, curve)
+    assert isinstance(saved.optimizer, keras.optimizers.LossScaleOptimizer)
+    saved.optimizer.dynamic_scale.assign(64.0)
+    saved.optimizer.step_counter.assign(3)
+    resume.save_state(tmp_path, saved, curve)
+    resume.restore_newest(tmp_path, model, curve, lambda _: None)
+    assert_same_variables(model, saved)
+    assert float(model.optimizer.dynamic_scale) == 64
+    assert int(model.optimizer.step_counter) == 3
+
+
 def test_the_second_signal_is_not_held_back():
     with Interruption() as interruption:
         signal.raise_signal(signal.SIGINT)

@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from array_tasks import array_task
 
@@ -69,3 +70,13 @@ def values(model):
 def assert_equal(actual, expected):
     for a, b in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def assert_close(run, expected, bound=1e-5):
+    """Of two runs, weights (of the largest one), losses, and what was held out."""
+    for found, wanted in zip(values(run.model), values(expected.model), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=bound * np.abs(wanted).max())
+    for part in (lambda history: history["loss"], lambda history: history["validation"]["loss"]):
+        np.testing.assert_allclose(part(run.history), part(expected.history), rtol=bound)
+    for name in ("test_loss", "test_accuracy", "validation_accuracy"):
+        assert run.metrics[name] == pytest.approx(expected.metrics[name], rel=bound)
