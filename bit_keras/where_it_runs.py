@@ -6,27 +6,26 @@ from contextvars import ContextVar
 
 import keras
 
-_for_any_device = ContextVar("for_any_device", default=False)
+_for_other_programs = ContextVar("for_other_programs", default=False)
 
 
 @contextlib.contextmanager
-def for_any_device() -> Iterator[None]:
-    """What is traced inside will run on other devices, or be turned to other programs' files."""
-    token = _for_any_device.set(True)
+def for_other_programs() -> Iterator[None]:
+    """What is traced inside will run elsewhere: other programs' files are made of it."""
+    token = _for_other_programs.set(True)
     try:
         yield
     finally:
-        _for_any_device.reset(token)
+        _for_other_programs.reset(token)
 
 
 def in_cpu_graph() -> bool:
     """Returns whether TensorFlow's own operations will compute on a CPU what is traced now.
 
     Each of these reads and writes whole tensors, so that few large ones are quick. XLA, with which
-    JAX and TPUs compile too, joins many small ones by itself; and on a GPU the large ones are of
-    cuDNN, which has bounds of its own for an epsilon.
+    JAX and TPUs compile too, joins many small ones by itself.
     """
-    if keras.backend.backend() != "tensorflow" or _for_any_device.get():
+    if keras.backend.backend() != "tensorflow" or _for_other_programs.get():
         return False
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_util

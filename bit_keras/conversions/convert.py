@@ -17,7 +17,7 @@ from bit_keras.conversions.formats import FORMATS, Format
 from bit_keras.conversions.libraries import library
 from bit_keras.saved_model.export import check_input, export_saved_model
 from bit_keras.saved_model.outputs import outputs_of
-from bit_keras.where_it_runs import for_any_device
+from bit_keras.where_it_runs import for_other_programs
 
 # Batch, height and width of the images compared, where the model's size is free: a usual one, and
 # an odd one that no stride divides.
@@ -91,7 +91,7 @@ def convert(
         if form.serves:
             source = Path(folder, "frozen")
             prepared = form.prepare(model)
-            with for_any_device():
+            with for_other_programs():
                 export_saved_model(prepared, source, input_range=input_range, freeze=True)
         _write(form, source, temporary, model.name)
         agreement = measure(model, load(temporary), given, form.bound)

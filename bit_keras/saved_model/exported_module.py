@@ -1,6 +1,5 @@
 """The `tf.Module` of an export: a callable root with what a reusable SavedModel has, signatures."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +8,6 @@ import tensorflow as tf
 
 from bit_keras.saved_model.encoded_images import decode_batch
 from bit_keras.saved_model.outputs import Outputs
-from bit_keras.where_it_runs import for_any_device
 
 TOP_CLASSES = 5  # of serving_bytes: as many as the usual top-5 accuracy asks for
 
@@ -147,9 +145,7 @@ def _network_function(
             return outputs.run(images, training=training)
 
         function = tf.function(network, autograph=False, input_signature=[spec])
-        # What standardizes kernels in one operation is for CPUs only; a frozen network has none.
-        with contextlib.nullcontext() if serving.frozen else for_any_device():
-            return function.get_concrete_function()
+        return function.get_concrete_function()
 
     inference = concrete(training=False)
     graphs = {False: inference, True: inference if serving.frozen else concrete(training=True)}

@@ -66,7 +66,7 @@ def pretrain(
             weight_decay, crop, loss, schedule.
         augmentation: as for `bit_keras.finetune`.
         ema: keep an average of the weights with this momentum, such as 0.9999, and end with it;
-            None, as in the paper: do not. What `eval_every` scores are the weights, not the average.
+            None, as in the paper: do not. `eval_every` scores the weights, not their average.
         eval_every: evaluate after so many steps, and after the last, on training examples that are
             held out; None trains on all of them.
         held_out: fraction of the training examples that `eval_every` holds out.

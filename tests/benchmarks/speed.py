@@ -1,0 +1,169 @@
+"""Times of this package and of others on the same machine, and how near they come to its ceiling.
+
+    python tests/benchmarks/speed.py
+    python tests/benchmarks/speed.py --inference= --training=8x224 --rounds=5
+    python tests/benchmarks/speed.py --profile
+
+R50x1 with random weights and 1000 classes; what it is measured beside is in speed_engines.py. Each
+engine has a process of its own, with the same number of threads, for the thread pools of two in one
+process slow each other down. They are asked in turn, so that what else the machine does meets all
+alike; a time is a median over the rounds, a ratio is the median of the ratios inside a round. The
+floor is the time of a matrix product of as many multiply-adds (a training step: three times those
+of inference).
+
+Prints a Markdown table for each case and the bounds that are kept or missed, and saves speed.png.
+Needs the extras "convert" and "peer", 12 GB of memory and an hour; --profile a minute.
+"""
+
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+
+import speed_engines
+from absl import app, flags
+from matplotlib.figure import Figure
+from speed_profile import costliest
+
+_INFERENCE = flags.DEFINE_list("inference", ["1x224", "8x224", "32x128"], "Batches x pixels.")
+_TRAINING = flags.DEFINE_list("training", ["8x224", "32x128"], "Batches x pixels.")
+_ENGINES = flags.DEFINE_list("engines", [], "Those alone, by their names; all, if none is named.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "How often each is timed.")
+_THREADS = flags.DEFINE_integer("threads", 2, "Threads of each engine.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Name our costliest operations, and end.")
+
+_WARM_UP = 2  # rounds that prepare memory and kernels
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What the time of one engine may be of another's."""
+
+    kind: str
+    case: str
+    engine: str
+    other: str
+    ratio: float
+
+
+_BOUNDS = (
+    Bound("inference", "8x224", "bit_keras", "transformers", 0.80),
+    Bound("inference", "32x128", "bit_keras", "transformers", 0.75),
+    Bound("inference", "1x224", "bit_keras", "transformers", 0.70),
+    Bound("inference", "1x224", "frozen", "transformers", 0.50),
+    Bound("inference", "8x224", "frozen", "floor", 1.10),
+    Bound("inference", "1x224", "frozen", "OpenVINO", 1.20),
+    Bound("inference", "8x224", "frozen, bfloat16", "frozen", 0.60),
+    Bound("training", "8x224", "bit_keras", "transformers", 0.92),
+    Bound("training", "32x128", "bit_keras", "transformers", 0.85),
+    Bound("training", "8x224", "bit_keras, bfloat16", "bit_keras", 0.65),
+    Bound("training", "8x224", "bit_keras", "bit_keras, bare step", 1.03),
+)
+
+
+def measured(kind, cases, folder):
+    """{case: {engine: seconds of each round}}"""
+    names = [n for n in speed_engines.ENGINES[kind] if not _ENGINES.value or n in _ENGINES.value]
+    context = multiprocessing.get_context("spawn")
+    engines = {}
+    for name in names:
+        engines[name], theirs = context.Pipe()
+        arguments = (kind, name, folder, _THREADS.value, theirs)
+        context.Process(target=speed_engines.serve, args=arguments, daemon=True).start()
+        theirs.close()
+        engines[name].recv()  # it is ready: two that prepare at once take more memory
+    found = {}
+    for case in cases:
+        batch, side = map(int, case.split("x"))
+        seconds = {name: [] for name in engines}
+        for _ in range(_WARM_UP + _ROUNDS.value):
+            for name, engine in engines.items():
+                engine.send((batch, side))
+                seconds[name].append(engine.recv())
+        found[case] = {name: values[_WARM_UP:] for name, values in seconds.items()}
+    for engine in engines.values():
+        engine.send(None)
+    return found
+
+
+def ratio(seconds, engine, other):
+    pairs = zip(seconds[engine], seconds[other], strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+def table(kind, case, seconds):
+    batch, side = case.split("x")
+    print(f"\n{kind}, batch {batch}, {side} x {side} pixels\n")
+    others = [name for name in ("transformers", "floor") if name in seconds]
+    print(f"| | ms | {' | '.join(f'of {name}' for name in others)} |")
+    print("|---" * (2 + len(others)) + "|")
+    for name, values in seconds.items():
+        ratios = "".join(f" {ratio(seconds, name, other):.2f} |" for other in others)
+        print(f"| {name} | {1000 * statistics.median(values):.0f} |{ratios}")
+
+
+def verdicts(found):
+    """Prints each bound beside what was measured; returns whether one was missed."""
+    print()
+    missed = False
+    for bound in _BOUNDS:
+        seconds = found.get((bound.kind, bound.case), {})
+        if bound.engine not in seconds or bound.other not in seconds:
+            continue
+        value = ratio(seconds, bound.engine, bound.other)
+        missed |= value > bound.ratio
+        print(
+            f"{bound.kind} {bound.case}: {bound.engine} takes {value:.2f} of {bound.other}, "
+            f"bound {bound.ratio:.2f}{'' if value <= bound.ratio else ': MISSED'}"
+        )
+    return missed
+
+
+def draw(found):
+    figure = Figure(figsize=(5 * len(found), 5), layout="constrained")
+    grid = figure.subplots(1, len(found), squeeze=False)
+    for axes, ((kind, case), seconds) in zip(grid.flat, found.items(), strict=True):
+        names = [name for name in seconds if name != "floor"]
+        values = [ratio(seconds, name, "floor") for name in names]
+        colors = ["tab:orange" if "bit_keras" in n or "frozen" in n else "gray" for n in names]
+        bars = axes.barh(names, values, color=colors)
+        axes.bar_label(bars, fmt="%.2f", padding=3)
+        axes.axvline(1, color="black", linestyle=":")
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set(title=f"{kind}, {case} pixels", xlabel="time / time of the matrix product")
+    figure.savefig("speed.png")
+
+
+def main(_):
+    os.environ["OMP_NUM_THREADS"] = str(_THREADS.value)
+    # A thread that waits for the others spins otherwise, and takes the core from the other engine.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    work = {"inference": _INFERENCE.value, "training": _TRAINING.value}
+    if _PROFILE.value:
+        for kind, cases in work.items():
+            for case in filter(None, cases):
+                print(f"\n{kind} {case}\n{costliest(kind, case)}")
+        return
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        exporter = multiprocessing.get_context("spawn").Process(
+            target=speed_engines.export, args=(folder,)
+        )
+        exporter.start()
+        exporter.join()
+        for kind, cases in work.items():
+            cases = [case for case in cases if case]
+            for case, seconds in (measured(kind, cases, folder) if cases else {}).items():
+                found[kind, case] = seconds
+                table(kind, case, seconds)
+    if all("floor" in seconds for seconds in found.values()):
+        draw(found)
+    sys.exit(1 if verdicts(found) else 0)
+
+
+if __name__ == "__main__":
+    app.run(main)
