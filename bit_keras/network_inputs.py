@@ -6,9 +6,14 @@ from numbers import Integral
 import keras
 
 
+def is_integer(value) -> bool:
+    """Whether it is an integer, of Python's or numpy's; a bool is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def is_positive_integer(value) -> bool:
     """Whether it is an integer of at least 1, of Python's or numpy's."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+    return is_integer(value) and value > 0
 
 
 def check_classes(classes) -> None:

@@ -36,21 +36,22 @@ def _device(name: str, memory_gib: float | None, float32, bfloat16, float16) -> 
 
 
 # Dense, without sparsity; half precision with sums in float32. TensorFlow computes float32 on
-# NVIDIA's GPUs since Ampere in TF32, and on TPUs in bfloat16.
+# NVIDIA's GPUs since Ampere in TF32, and on TPUs in bfloat16. A V100 has no bfloat16.
 DEVICES = MappingProxyType(
     {
         device.name: device
         for device in (
             # name, GiB, TFLOP/s in float32, mixed_bfloat16, mixed_float16
-            _device("V100", 16, 15.7, None, 125),  # V100 SXM2's data sheet
-            _device("RTX-3090", 24, 35.6, 71, 71),  # GA102 white paper, table 2
+            _device("V100", 16, 15.7, None, 125),  # A100 white paper, V100 SXM2 beside it
+            _device("RTX-3090", 24, 35.6, 71, 71),  # GA102 white paper, appendix A
             _device("A100", 40, 156, 312, 312),  # A100's data sheet
             _device("A100-80GB", 80, 156, 312, 312),  # the same
             _device("RTX-4090", 24, 82.6, 165.2, 165.2),  # Ada white paper, appendix A
             _device("H100", 80, 494.7, 989.4, 989.4),  # H100 white paper, SXM5
-            # cloud.google.com/tpu/docs: v2 46, v3 123, v4 275, v5e 197 a chip. A chip of v2 and v3
-            # is two devices, as TensorFlow counts them: its cores.
-            _device("TPU-v2-core", 8, 23, 23, None),
+            # cloud.google.com/tpu/docs: v3 123, v4 275, v5e 197 a chip; v2 180 for a board of four,
+            # as it was announced. A chip of v2 and v3 is two devices, as TensorFlow counts them:
+            # its cores.
+            _device("TPU-v2-core", 8, 22.5, 22.5, None),
             _device("TPU-v3-core", 16, 61.5, 61.5, None),
             _device("TPU-v4", 32, 275, 275, None),
             _device("TPU-v5e", 16, 197, 197, None),
@@ -68,7 +69,7 @@ def device_of(name: str) -> Device:
         ValueError: it has no such device.
     """
     for known, device in DEVICES.items():
-        if name.casefold() == known.casefold():
+        if str(name).casefold() == known.casefold():
             return device
     raise ValueError(
         f"Unknown device {name!r}; the nearest name is {nearest_name(name, DEVICES)!r}. Expected "
@@ -76,21 +77,12 @@ def device_of(name: str) -> Device:
     )
 
 
-def hours(
-    flops: float, device: Device, dtype: str, num_devices: int = 1, efficiency: float = EFFICIENCY
-) -> float:
-    """Returns the hours of a computation.
-
-    Args:
-        flops: of the whole computation; a multiply-add is two.
-        device: on which.
-        dtype: a dtype policy; it selects the peak.
-        num_devices: so many of them, which share the work evenly.
-        efficiency: the share of the peak that is reached, above 0 and at most 1.
+def peak_of(device: Device, dtype: str) -> float:
+    """Returns the peak of a device under a dtype policy, in FLOP/s.
 
     Raises:
         ValueError: the device has no such arithmetic.
     """
     if dtype not in device.peaks:
         raise ValueError(f"{device.name} has no peak in {dtype}; it has {', '.join(device.peaks)}.")
-    return flops / (device.peaks[dtype] * num_devices * efficiency) / 3600
+    return device.peaks[dtype]

@@ -133,7 +133,9 @@ class Network:
         return body + self.end.channels * self.classes
 
 
-def network(depths: Sequence[int], width: float, resolution: int, classes: int) -> Network:
+def network(
+    depths: Sequence[int], width: float, resolution: int, classes: int, image_channels: int = 3
+) -> Network:
     """Returns the sizes of a `bit_keras.ResNetV2`.
 
     Args:
@@ -141,11 +143,12 @@ def network(depths: Sequence[int], width: float, resolution: int, classes: int) 
         width: factor of all channels.
         resolution: side of the square image, in pixels.
         classes: size of the head.
+        image_channels: of the image.
     """
     filters = int(ROOT_FILTERS * width)
     side = _halved(resolution)
-    root = Convolution(7, 3, filters, side)
-    images, pool_inputs = 3 * (resolution + 6) ** 2, filters * (side + 2) ** 2
+    root = Convolution(7, image_channels, filters, side)
+    images, pool_inputs = image_channels * (resolution + 6) ** 2, filters * (side + 2) ** 2
     side, channels = _halved(side), filters
     root_outputs = channels * side**2
     blocks = []

@@ -130,7 +130,7 @@ def distill(
         OSError: no data or weights on this machine, or an `output_dir` that cannot be written.
         FloatingPointError: the training diverged; the last good state is kept.
     """
-    setup.check_seed(seed)
+    seed = setup.check_seed(seed)
     setup.check_validation(eval_every, held_out)
     setup.check_at_least_one(save_every=save_every, keep=keep, batch_split=batch_split)
     setup.check_dtype(dtype)

@@ -65,7 +65,7 @@ def plan(
     keep: int = KEEP,
 ) -> Plan:
     """Returns the run that `finetune` makes of the same arguments, and raises what it raises."""
-    setup.check_seed(seed)
+    seed = setup.check_seed(seed)
     setup.check_validation(eval_every, held_out)
     setup.check_at_least_one(save_every=save_every, keep=keep, batch_split=batch_split)
     # First of all: several workers meet before TensorFlow computes anything.

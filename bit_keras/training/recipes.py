@@ -10,10 +10,14 @@ import keras
 
 from bit_keras.decayed_sgd import DecayedSGD
 from bit_keras.hyperrule import HyperRuleSchedule
+from bit_keras.network_inputs import is_integer, is_positive_integer
 from bit_keras.training import from_scratch
 
 # The rate is divided by this at every boundary (arXiv 1912.11370, section 3.1).
 _DECAY = 10
+
+# TensorFlow counts steps in int64.
+_STEPS_END = 2**63
 
 STEPS, COSINE = "steps", "cosine"
 SOFTMAX, SIGMOID, KL = "softmax", "sigmoid", "kl"
@@ -60,20 +64,24 @@ class UpstreamRule:
     clip_norm: float | None
 
     def __post_init__(self) -> None:
+        for field in ("steps", "batch_size", "crop"):
+            _check_positive_integer(field, getattr(self, field))
         ranges = {  # field: (does it fit, what was expected)
-            "steps": (self.steps >= 1, "an integer of at least 1"),
-            "batch_size": (self.batch_size >= 1, "an integer of at least 1"),
-            "crop": (self.crop >= 1, "an integer of at least 1"),
+            "steps": (self.steps < _STEPS_END, "below 2**63"),
             "base_lr": (0 < self.base_lr < math.inf, "above 0, and finite"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or above, and finite"),
             "warmup_steps": (
-                0 <= self.warmup_steps < self.steps,
-                f"from 0 to {self.steps - 1}, below the number of steps (or train longer)",
+                is_integer(self.warmup_steps) and 0 <= self.warmup_steps < self.steps,
+                f"from 0 to {self.steps - 1}, an integer below the number of steps (or train "
+                "longer)",
             ),
         }
         for field, (fits, expected) in ranges.items():
             if not fits:
-                raise ValueError(f"{field} must be {expected}, got {getattr(self, field)}.")
+                raise ValueError(f"{field} must be {expected}, got {getattr(self, field)!r}.")
+        for field in ("steps", "batch_size", "crop", "warmup_steps"):
+            # Of numpy's integers neither JSON nor Keras' files know.
+            object.__setattr__(self, field, int(getattr(self, field)))
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""
@@ -182,12 +190,12 @@ class Recipe:
             raise ValueError(f"epochs={epochs} and steps={steps} were both given: give one.")
         if loss not in (None, SOFTMAX, SIGMOID) or (loss and self.loss == KL):
             raise ValueError(f"loss={loss!r}: expected 'softmax' or 'sigmoid', in pre-training.")
-        epochs = self.epochs if epochs is None else epochs
-        if not 0 < epochs < math.inf:
-            raise ValueError(f"epochs must be above 0, and finite, got {epochs}.")
         batch_size = self.batch_size if batch_size is None else batch_size
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size}.")
+        _check_positive_integer("batch_size", batch_size)
+        batch_size = int(batch_size)  # numpy's has no 2**63
+        epochs = self.epochs if epochs is None else epochs
+        if not (epochs > 0 and epochs * num_examples < _STEPS_END * batch_size):
+            raise ValueError(f"epochs must be above 0, and below 2**63 steps, got {epochs}.")
         if steps is None:
             steps = max(1, round(epochs * num_examples / batch_size))
         if base_lr is None:
@@ -217,6 +225,11 @@ class Recipe:
                 "falls; it has a cosine."
             )
         return () if schedule == COSINE else self.decay_epochs
+
+
+def _check_positive_integer(field: str, value: object) -> None:
+    if not is_positive_integer(value):
+        raise ValueError(f"{field} must be an integer of at least 1, got {value!r}.")
 
 
 # Big Transfer, section 3.1: SGD with momentum 0.9, learning rate 0.03 and batch 256, scaled

@@ -3,6 +3,7 @@
 config.json      written first: what was asked for
 state-N.npz      the newest states, after step N, until the run is finished
 metrics.json     written last: what came out; a run that has it is finished
+.lock            while a process writes there (run_lock.py)
 the rest         model.keras, pictures, tensorboard/
 
 The runs of several seeds are in subdirectories, seed-0 and so on, beside seeds.json.
@@ -19,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bit_keras.atomic_file import written_whole
+from bit_keras.training import run_lock
 
 CONFIG, METRICS = "config.json", "metrics.json"
 HISTORY, MODEL, EVENTS = "history.json", "model.keras", "tensorboard"
@@ -70,16 +72,21 @@ def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict
 
 
 def remove(path: Path) -> None:
-    """Removes the files of a run, or of the runs of several seeds, and nothing else."""
+    """Removes the files of a run, or of the runs of several seeds, and nothing else.
+
+    Raises:
+        BlockingIOError: another process is training there.
+    """
     for run in seed_runs(path):
         remove(run)
         with contextlib.suppress(OSError):  # something else is in it
             run.rmdir()
-    for file in _run_files(path):
-        if file.is_dir():
-            shutil.rmtree(file)
-        else:
-            file.unlink()
+    with run_lock.held(path):
+        for file in _run_files(path):
+            if file.is_dir():
+                shutil.rmtree(file)
+            else:
+                file.unlink()
 
 
 def seed_run(path: Path, seed: int) -> Path:
@@ -121,8 +128,8 @@ def remove_states(path: Path) -> None:
 
 
 def plain(content: dict) -> dict:
-    """Returns the content as JSON will give it back: lists for tuples."""
-    return json.loads(json.dumps(content))
+    """Returns the content as JSON will give it back: lists for tuples, Python's numbers."""
+    return json.loads(_json(content))
 
 
 def read_json(path: Path) -> dict:
@@ -144,7 +151,7 @@ def read_json(path: Path) -> dict:
 def write_json(path: Path, content: dict) -> None:
     """Writes a JSON file whole or not at all."""
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(_json(content, indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:
@@ -166,6 +173,11 @@ def check_writable(path: Path) -> None:
             f"The output directory {path} cannot be written ({error.strerror}). "
             "Choose another one with output_dir."
         ) from error
+
+
+def _json(content: dict, **form: int) -> str:
+    # JSON knows no number of numpy's.
+    return json.dumps(content, default=lambda number: number.item(), **form)
 
 
 def _run_files(path: Path) -> list[Path]:

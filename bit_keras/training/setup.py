@@ -7,29 +7,31 @@ import numpy as np
 import tensorflow as tf
 
 from bit_keras.distributed_model import Model
+from bit_keras.network_inputs import is_integer, is_positive_integer
 from bit_keras.training.strategy import strategy as strategy_of_name
 
 # The official code holds out 1 or 2 % of the training split.
 HELD_OUT = 0.02
 
 
-def check_seed(seed: int) -> None:
-    """Raises a ValueError unless the random generators take it."""
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed}; expected an integer from 0 to {2**32 - 1}.")
+def check_seed(seed: int) -> int:
+    """Returns the seed as Python's integer; raises a ValueError unless generators take it."""
+    if not is_integer(seed) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r}; expected an integer from 0 to {2**32 - 1}.")
+    return int(seed)
 
 
 def check_at_least_one(**numbers: int | None) -> None:
-    """Raises a ValueError that names a number below 1; None is no number."""
+    """Raises a ValueError that names what is no integer of at least 1; None is left out."""
     for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name}={number}; expected an integer of at least 1.")
+        if number is not None and not is_positive_integer(number):
+            raise ValueError(f"{name}={number!r}; expected an integer of at least 1.")
 
 
 def check_validation(eval_every: int | None, held_out: float) -> None:
     """Raises a ValueError unless these tell when and on what to evaluate, or nothing."""
-    if eval_every is not None and eval_every < 1:
-        raise ValueError(f"eval_every={eval_every}; expected a number of steps of at least 1.")
+    if eval_every is not None and not is_positive_integer(eval_every):
+        raise ValueError(f"eval_every={eval_every!r}; expected a number of steps of at least 1.")
     if not 0 < held_out < 1:
         raise ValueError(f"held_out={held_out}; expected a fraction above 0 and below 1.")
     if eval_every is None and held_out != HELD_OUT:

@@ -7,11 +7,15 @@ import socket
 
 import tensorflow as tf
 
+from bit_keras.network_inputs import is_integer
+
 # Where Google's machines name their TPU (tensorflow/python/tpu/client/client.py).
 _TPU_VARIABLES = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS")
 
 # A TPU's host answers in milliseconds; TensorFlow would wait for an hour.
 _TPU_TIMEOUT_SECONDS = 10
+
+_LAST_PORT = 65_535  # of TCP: 16 bits
 
 _EXAMPLE = (
     'TF_CONFIG=\'{"cluster": {"worker": ["host0:2222", "host1:2222"]}, '
@@ -52,7 +56,7 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
     >>> with strategy("one").scope():
     ...     model = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, classes=10)
     """
-    kind, _, address = name.partition("=")
+    kind, _, address = str(name).partition("=")
     if kind not in ("auto", *_STRATEGIES) or (address and kind != "tpu"):
         names = ", ".join(repr(known) for known in ("auto", *_STRATEGIES))
         raise ValueError(f"strategy={name!r} is unknown; expected {names} or 'tpu=ADDRESS'.")
@@ -153,6 +157,7 @@ def _tpu_of_environment() -> str | None:
 
 def _check_reachable(place: str) -> None:
     for host, port in re.findall(r"grpc://([^:,/]+):(\d+)", place):
+        _check_address(f"{host}:{port}")
         socket.create_connection((host, int(port)), timeout=_TPU_TIMEOUT_SECONDS).close()
 
 
@@ -192,17 +197,30 @@ def _check_cluster(cluster: dict[str, list[str]], task: dict) -> None:
     unknown = cluster.keys() - {"chief", "worker"}
     if unknown:
         raise ValueError(f"its cluster has {sorted(unknown)}, where only worker and chief train")
-    addresses = [address for job in cluster.values() for address in job]
+    addresses = []
+    for job, hosts in cluster.items():
+        if not isinstance(hosts, list):
+            raise ValueError(f"{job} {hosts!r} is not a list of HOST:PORT")
+        addresses += hosts
     for address in addresses:
-        if not re.fullmatch(r".+:\d+", str(address)):
-            raise ValueError(f"{address!r} is not HOST:PORT")
+        _check_address(address)
     if len(set(addresses)) < len(addresses):
         raise ValueError("two workers have the same address")
+    if len(cluster.get("chief", [])) > 1:
+        raise ValueError("it has several chiefs; one leads, and the others are workers")
     job, index = task.get("type"), task.get("index")
-    if job not in cluster:
+    if job not in list(cluster):  # a list, since `job` may be what no dict can hold
         raise ValueError(f"task type {job!r} is none of its cluster's, {sorted(cluster)}")
-    if not isinstance(index, int) or not 0 <= index < len(cluster[job]):
+    if not is_integer(index) or not 0 <= index < len(cluster[job]):
         raise ValueError(f"task index {index!r} is not from 0 to {len(cluster[job]) - 1}")
+
+
+def _check_address(address: object) -> None:
+    host_and_port = re.fullmatch(r".+:(\d+)", address) if isinstance(address, str) else None
+    if host_and_port is None:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    if not 1 <= int(host_and_port[1]) <= _LAST_PORT:
+        raise ValueError(f"the port of {address!r} is not from 1 to {_LAST_PORT}")
 
 
 _STRATEGIES = {

@@ -1,4 +1,7 @@
-"""Several workers at one run: the chief writes, the others follow what it says."""
+"""Several workers at one run: the chief writes, the others follow what it says.
+
+With `with naming_lost_workers(strategy):` around all that a run does together, and `claim` in it.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from bit_keras.training import run_directory
+from bit_keras.training import run_directory, run_lock
 
 # What a collective operation ends with when its peer is gone, or has been started again.
 _LOST = (
@@ -16,6 +19,9 @@ _LOST = (
     tf.errors.FailedPreconditionError,
     tf.errors.DeadlineExceededError,
 )
+
+# What this process has claimed, until the block of `naming_lost_workers` ends.
+_claimed = contextlib.ExitStack()
 
 
 def are_several(strategy: tf.distribute.Strategy) -> bool:
@@ -42,12 +48,18 @@ def claim(
 ) -> dict | None:
     """Has the chief do `run_directory.claim` for all workers; they return the same.
 
+    The chief keeps other processes out of the directory, until the `naming_lost_workers` block that
+    this is called in ends.
+
     Raises:
+        BlockingIOError: another process is training there.
         ValueError, OSError: the chief's claim does, or this worker sees another directory.
     """
     finished = refusal = None
     if is_chief(strategy):
         try:
+            run_directory.check_writable(directory)
+            _claimed.enter_context(run_lock.held(directory))
             finished = run_directory.claim(directory, configuration, overwrite)
         except (ValueError, OSError) as error:
             refusal = error
@@ -70,11 +82,14 @@ def claim(
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Says in plain words that another worker is gone, where TensorFlow speaks of its sockets.
 
+    When the block ends, however it ends, what was claimed in it is given back.
+
     Raises:
         ConnectionError: the block failed since another worker has died or has given up.
     """
     try:
-        yield
+        with _claimed:
+            yield
     except _LOST as error:
         if not are_several(strategy):
             raise

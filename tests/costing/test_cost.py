@@ -1,7 +1,10 @@
 """`bit_keras.cost`: sums worked out by hand, the largest batch, and mistakes."""
 
 import dataclasses
+import re
 
+import keras
+import numpy as np
 import pytest
 from networks import tiny
 
@@ -99,6 +102,17 @@ def test_devices_share_a_batch():
     assert four.largest_batch == 4 * one.largest_batch
 
 
+def test_the_time_is_that_of_the_device_with_the_most_images():
+    def hours(num_devices):
+        return bit_keras.cost(
+            "BiT-M-R50x1", steps=1000, batch_size=32, device="A100", num_devices=num_devices
+        ).hours
+
+    assert hours(1) == pytest.approx(32 * hours(32))
+    assert hours(31) == hours(16) == pytest.approx(2 * hours(32))
+    assert hours(512) == hours(32)
+
+
 def test_nothing_fits():
     assert bit_keras.cost("BiT-M-R152x4", memory_gib=8).largest_batch == 0
     assert bit_keras.cost("BiT-M-R50x1").largest_batch is None
@@ -116,13 +130,39 @@ def test_of_a_built_model():
     assert bit_keras.cost(model, classes=3).parameters == tiny(classes=3).count_params()
     headless = tiny(include_top=False)
     assert bit_keras.cost(headless).parameters == headless.count_params()
+    gray = tiny(input_shape=(None, None, 1))
+    assert bit_keras.cost(gray).parameters == gray.count_params()
+    rows = [bit_keras.cost(it, classes=10, resolution=32).multiply_adds for it in (model, gray)]
+    assert rows[0] - rows[1] == 7 * 7 * 2 * 32 * 16**2
+
+
+def test_layers_that_are_not_counted():
+    for arguments in ({"normalization": "batch"}, {"standardize": False}):
+        with pytest.raises(ValueError, match="are not counted: expected 'group' and True"):
+            bit_keras.cost(tiny(**arguments))
+    images = keras.Input((None, None, 1))
+    colored = keras.layers.Conv2D(3, 1)(images)
+    with pytest.raises(ValueError, match="before its input_tensor are not counted"):
+        bit_keras.cost(tiny(input_tensor=colored))
+
+
+def test_numbers_of_numpy_do_not_overflow():
+    ours = bit_keras.cost("BiT-M-R50x1", steps=10**6, batch_size=4096)
+    numpys = np.int32(10**6), np.int32(4096)
+    assert bit_keras.cost("BiT-M-R50x1", steps=numpys[0], batch_size=numpys[1]) == ours
+
+
+def test_the_largest_finite_memory():
+    most = 1e299  # GiB; a float holds 1.8e308 bytes
+    assert bit_keras.cost("BiT-M-R50x1", memory_gib=most).largest_batch > 1e300
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"model": "BiT-M-R50"}, "Unknown model 'BiT-M-R50'; the nearest"),
-        ({"resolution": 0}, "resolution must be an integer of at least 1, got 0"),
+        ({"resolution": 0}, "resolution must be an integer of at least 1 and below 2**63, got 0"),
+        ({"steps": 10**400}, "steps must be an integer of at least 1 and below 2**63, got 1000"),
         ({"batch_size": 1.5}, "batch_size must be an integer"),
         ({"batch_split": -1}, "batch_split must be"),
         ({"num_devices": True}, "num_devices must be"),
@@ -133,16 +173,19 @@ def test_of_a_built_model():
         ({"device": "A10"}, "Unknown device 'A10'; the nearest name is 'A100'"),
         ({"efficiency": 30}, "efficiency must be above 0 and at most 1, got 30"),
         ({"efficiency": float("nan")}, "efficiency must be above 0"),
-        ({"memory_gib": 0.0}, "memory_gib must be above 0, got 0.0"),
+        ({"memory_gib": 0.0}, "memory_gib must be above 0 and finite, got 0.0"),
+        ({"memory_gib": 1e300}, "memory_gib must be above 0 and finite, got 1e+300"),
+        ({"memory_gib": 10**400}, "memory_gib must be"),
+        ({"device": 3}, "Unknown device 3; the nearest name is"),
         ({"memory_gib": float("inf")}, "memory_gib must be"),
         (
-            {"device": "V100", "dtype": "mixed_bfloat16", "steps": 1},
+            {"device": "V100", "dtype": "mixed_bfloat16"},
             "V100 has no peak in mixed_bfloat16; it has float32, mixed_float16",
         ),
     ],
 )
 def test_mistakes(arguments, message):
-    with pytest.raises(ValueError, match="^" + message.replace("(", r"\(")):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
         bit_keras.cost(**{"model": "BiT-M-R50x1", **arguments})
 
 

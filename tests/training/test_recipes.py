@@ -77,11 +77,22 @@ def test_adam_decays_kernels_alone():
         ({"epochs": 2, "steps": 3}, "were both given"),
         ({"epochs": 0}, "epochs must be above 0"),
         ({"steps": 0}, "steps must be an integer of at least 1"),
-        ({"steps": 10}, "warmup_steps must be from 0 to 9, below the number of steps"),
+        ({"steps": 10}, "warmup_steps must be from 0 to 9, an integer below the number of steps"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"base_lr": -1.0}, "base_lr must be above 0"),
         ({"weight_decay": -1.0}, "weight_decay must be"),
         ({"crop": 0}, "crop must be"),
+        ({"steps": 6000.5}, "steps must be an integer of at least 1, got 6000.5"),
+        ({"steps": True}, "steps must be an integer of at least 1, got True"),
+        ({"steps": 2**63}, r"steps must be below 2\*\*63"),
+        ({"batch_size": 2.5}, "batch_size must be an integer of at least 1, got 2.5"),
+        ({"batch_size": "2"}, "batch_size must be an integer"),
+        ({"crop": 20.5}, "crop must be an integer of at least 1, got 20.5"),
+        ({"warmup_steps": 0.5}, "warmup_steps must be from 0 to .*, an integer"),
+        ({"warmup_steps": False}, "warmup_steps must be from 0 to .*, an integer"),
+        ({"epochs": 1e30}, r"epochs must be above 0, and below 2\*\*63 steps, got 1e\+30"),
+        ({"epochs": 10**400}, "epochs must be above 0"),
+        ({"epochs": float("nan")}, "epochs must be above 0"),
         ({"loss": "mse"}, "loss='mse': expected 'softmax' or 'sigmoid'"),
         ({"schedule": "stairs"}, "expected 'steps' or 'cosine'"),
     ],
@@ -89,6 +100,14 @@ def test_adam_decays_kernels_alone():
 def test_bad_numbers(budget, message):
     with pytest.raises(ValueError, match=message):
         RECIPES["BiT-S"].rule(100_000_000, **budget)
+
+
+def test_integers_of_numpy():
+    numbers = {"steps": 50, "batch_size": 8, "crop": 32, "warmup_steps": 2}
+    numpys = {name: np.int32(number) for name, number in numbers.items()}
+    rule = RECIPES["BiT-S"].rule(100, **numpys)
+    assert rule == RECIPES["BiT-S"].rule(100, **numbers)
+    assert {type(getattr(rule, name)) for name in numbers} == {int}
 
 
 def test_a_recipe_without_epochs_at_which_the_rate_falls():

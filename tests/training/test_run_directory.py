@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from bit_keras.atomic_file import written_whole
@@ -9,6 +10,8 @@ from bit_keras.training.run_directory import (
     METRICS,
     SEEDS,
     claim,
+    plain,
+    read_json,
     seed_run,
     versions,
     write_json,
@@ -78,6 +81,14 @@ def test_a_path_that_cannot_be_written(where, tmp_path):
     with pytest.raises(OSError, match=r"cannot be written .*Choose another one with output_dir"):
         claim(tmp_path / where, CONFIGURATION, overwrite=False)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_numbers_of_numpy_are_written_as_pythons(tmp_path):
+    content = {"seed": np.int64(3), "ema": np.float32(0.5)}
+    assert plain(content) == {"seed": 3, "ema": 0.5}
+    claim(tmp_path, content, overwrite=False)
+    assert read_json(tmp_path / "config.json") == plain(content)
+    assert claim(tmp_path, content, overwrite=False) is None
 
 
 def test_versions():

@@ -74,7 +74,7 @@ def test_in_a_scope_auto_is_the_one_that_is_entered(mirrored):
         assert bit_keras.strategy("mirrored") is mirrored
 
 
-@pytest.mark.parametrize("name", ["", "mirored", "mirrored=2", "parameter_server"])
+@pytest.mark.parametrize("name", ["", "mirored", "mirrored=2", "parameter_server", None, 3])
 def test_unknown_names_are_refused(name):
     with pytest.raises(ValueError, match="unknown; expected 'auto', 'one', 'mirrored'"):
         bit_keras.strategy(name)
@@ -92,12 +92,21 @@ def test_a_second_one_in_a_process_is_refused(mirrored, monkeypatch):
         ("{", "Expecting property name"),
         ("[]", "an object was expected"),
         ({"cluster": ["a:1"]}, "an object was expected"),
-        ({"cluster": {"worker": "a:1"}, "task": {}}, "is not HOST:PORT"),
+        ({"cluster": {"worker": "a:1"}, "task": {}}, "worker 'a:1' is not a list of HOST:PORT"),
+        ({"cluster": {"worker": None}, "task": {}}, "worker None is not a list"),
+        ({"cluster": {"worker": 5}, "task": {}}, "worker 5 is not a list"),
+        ({"cluster": {"worker": ["a"]}, "task": {}}, "'a' is not HOST:PORT"),
+        ({"cluster": {"worker": [["a:1"]]}, "task": {}}, r"\['a:1'\] is not HOST:PORT"),
+        ({"cluster": {"worker": ["a:1", "b:65536"]}, "task": {}}, "'b:65536' is not from 1 to 6"),
+        ({"cluster": {"worker": ["a:0"]}, "task": {}}, "port of 'a:0' is not from 1 to 65535"),
+        ({"cluster": {"chief": ["a:1", "b:2"]}, "task": {}}, "it has several chiefs"),
         ({**WORKERS, "cluster": {**WORKERS["cluster"], "ps": ["c:3"]}}, "ClusterCoordinator"),
         ({**WORKERS, "cluster": {**WORKERS["cluster"], "evaluator": ["c:3"]}}, "'evaluator'"),
         ({**WORKERS, "cluster": {"worker": ["a:1", "a:1"]}}, "same address"),
         ({"cluster": WORKERS["cluster"]}, "task type None"),
         ({**WORKERS, "task": {"type": "chief", "index": 0}}, "task type 'chief'"),
+        ({**WORKERS, "task": {"type": ["worker"], "index": 0}}, r"task type \['worker'\]"),
+        ({**WORKERS, "task": {"type": "worker", "index": True}}, "index True"),
         ({**WORKERS, "task": {"type": "worker", "index": 2}}, "index 2 is not from 0 to 1"),
         ({**WORKERS, "task": {"type": "worker", "index": "0"}}, "index '0'"),
     ],
@@ -148,3 +157,5 @@ def test_without_a_tpu(monkeypatch):
         address = f"grpc://127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(OSError, match=f"TPU '{address}' cannot be used .ConnectionRefusedError"):
         bit_keras.strategy(f"tpu={address}")
+    with pytest.raises(OSError, match=r"port of '127\.0\.0\.1:99999' is not from 1 to 65535"):
+        bit_keras.strategy("tpu=grpc://127.0.0.1:99999")
