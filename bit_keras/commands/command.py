@@ -53,8 +53,8 @@ STORE_FLAGS = (
     (TEXT, "manual_dir", None, "where files lie that TFDS cannot fetch by itself"),
 )
 TASK_OPTION_FLAGS = (
-    (SWITCH, "skip_corrupt", False, "leave out images of a folder that cannot be decoded, with "
-     "a warning for each"),
+    (SWITCH, "skip_corrupt", False, "leave out images of a folder or a list that cannot be "
+     "decoded, with a warning for each; all are opened once"),
     *STORE_FLAGS,
     (TEXT, "train_split", None, "another training split of a tfds: task"),
     (TEXT, "test_split", None, "another test split of a tfds: task"),

@@ -6,17 +6,12 @@ import hashlib
 import itertools
 import math
 import os
-import re
-import struct
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
-from tqdm import tqdm
 
-from bit_keras.data import pipeline
+from bit_keras.data.decodable import decode_all
 from bit_keras.data.tasks import Examples, Task
 
 # What tf.io.decode_image reads, of what folders of images hold.
@@ -27,12 +22,6 @@ _SPLITS = (("train", "test"), ("train", "val"), ("train", "validation"))
 _SPLIT_NAMES = frozenset(itertools.chain(*_SPLITS))
 
 _TEST_FRACTION = 0.2
-
-# Fewer images are decoded before one can read a progress bar.
-_SHOW_PROGRESS_ABOVE = 500
-
-# So many broken files tell what is wrong; all of them could fill the screen.
-_MAX_LISTED = 10
 
 _LAYOUT = "expected PATH/CLASS/IMAGE, or PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE"
 
@@ -166,55 +155,8 @@ def _check_classes(splits: list[Path], found: list[_Classes]) -> None:
 def _decode_all(found: list[_Classes], skip_corrupt: bool) -> dict[Path, tuple[int, int]]:
     """Returns height and width of every image that can be decoded."""
     images = [image for classes in found for image in itertools.chain(*classes.values())]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress = tqdm(
-            pool.map(_size_or_problem, images),
-            desc="Decoding every image once",
-            total=len(images),
-            disable=len(images) <= _SHOW_PROGRESS_ABOVE,
-        )
-        outcomes = dict(zip(images, progress, strict=True))
-    problems = {image: outcome for image, outcome in outcomes.items() if isinstance(outcome, str)}
-    if problems and not skip_corrupt:
-        listed = [f"{image}: {problem}" for image, problem in problems.items()][:_MAX_LISTED]
-        if len(problems) > _MAX_LISTED:
-            listed.append(f"and {len(problems) - _MAX_LISTED} more")
-        raise ValueError(
-            f"{len(problems)} of {len(images)} images cannot be decoded: mend or remove them, or "
-            "leave them out with skip_corrupt=True (--skip_corrupt).\n  " + "\n  ".join(listed)
-        )
-    for image, problem in problems.items():
-        logging.warning("Left out %s, which cannot be decoded: %s", image, problem)
-    return {image: outcome for image, outcome in outcomes.items() if image not in problems}
-
-
-def _size_or_problem(image: Path) -> tuple[int, int] | str:
-    """Returns height and width of an image, or why training could not use it."""
-    try:
-        encoded = image.read_bytes()
-        height, width, _ = pipeline.decode(tf.constant(encoded)).shape
-    except OSError as error:
-        return str(error)
-    except tf.errors.OpError as error:
-        # Without TensorFlow's notes on where in a graph it happened.
-        return re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*", "", error.message)
-    if _has_colour_table(encoded):
-        return "TensorFlow would ignore the colour table of this BMP; save it as PNG."
-    return height, width
-
-
-def _has_colour_table(encoded: bytes) -> bool:
-    """Returns whether this is a BMP whose 8-bit pixels are not simply grey values."""
-    if encoded[:2] != b"BM":
-        return False
-    # The file header is 14 bytes; the offset of the pixels, the size of the next header and the
-    # bits a pixel stand at these places. Between that header and the pixels: blue, green, red, 0.
-    pixels, header = struct.unpack_from("<II", encoded, 10)
-    (bits,) = struct.unpack_from("<H", encoded, 28)
-    if bits != 8:
-        return False
-    table = np.frombuffer(encoded[14 + header : pixels], np.uint8).reshape(-1, 4)[:, :3]
-    return bool((table != np.arange(len(table))[:, None]).any())
+    sizes = zip(images, decode_all(images, skip_corrupt), strict=True)
+    return {image: size for image, size in sizes if size is not None}
 
 
 def _hold_out(root: Path, classes: _Classes) -> tuple[_Classes, _Classes]:

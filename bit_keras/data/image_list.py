@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import os
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from bit_keras.data.decodable import decode_all
 
 # What tf.io.decode_image reads, of what folders of images hold. (ImageNet's files are .JPEG.)
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -21,7 +24,7 @@ class ImageList:
 
     Attributes:
         root: the folder that the paths begin in.
-        paths: bytes `[num_images]`, relative to the root.
+        paths: bytes `[num_images]`, relative to the root, or absolute.
         labels: int64, those of all images one after the other.
         counts: int64 `[num_images]`, how many of them each image has.
         class_names: a name for each label.
@@ -55,8 +58,22 @@ class ImageList:
             if single is not None
             else tf.RaggedTensor.from_row_lengths(self.labels, self.counts)
         )
-        return tf.data.Dataset.from_tensor_slices((self.paths, labels)).map(
-            lambda path, label: {"path": root + path, "label": label}
+
+        def element(path: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+            is_absolute = tf.strings.substr(path, 0, 1) == "/"
+            return {"path": tf.where(is_absolute, path, root + path), "label": label}
+
+        return tf.data.Dataset.from_tensor_slices((self.paths, labels)).map(element)
+
+    def without_corrupt(self) -> ImageList:
+        """Returns those that can be decoded, with a warning for each other; opens all files."""
+        files = [os.path.join(self.root, os.fsdecode(path)) for path in self.paths]
+        whole = np.array([size is not None for size in decode_all(files, skip_corrupt=True)])
+        return dataclasses.replace(
+            self,
+            paths=list(itertools.compress(self.paths, whole)),
+            labels=self.labels[np.repeat(whole, self.counts)],
+            counts=self.counts[whole],
         )
 
 
@@ -65,7 +82,7 @@ def read_folder(folder: Path) -> ImageList:
 
     Raises:
         OSError: there is no such folder.
-        ValueError: it has no two subfolders with images.
+        ValueError: it has no two subfolders, or one has no images.
     """
     names, paths, counts = [], [], []
     for entry in sorted(_visible(folder), key=lambda entry: entry.name):
@@ -81,23 +98,33 @@ def read_folder(folder: Path) -> ImageList:
             f"{folder} has {len(names)} subfolders with {len(paths)} images: expected one "
             f"subfolder a class, at least two, with files that end in {', '.join(_SUFFIXES)}."
         )
+    without = [name for name, count in zip(names, counts, strict=True) if count == 0]
+    if without:
+        raise ValueError(
+            f"{folder}: {len(without)} of {len(names)} subfolders have no images, such as "
+            f"{without[0]}: expected files that end in {', '.join(_SUFFIXES)}. Add images or "
+            "remove the class."
+        )
     labels = np.repeat(np.arange(len(names), dtype=np.int64), counts)
     return ImageList(folder, paths, labels, np.ones(len(paths), np.int64), tuple(names))
 
 
 def read_list(file: Path) -> ImageList:
     """Reads a text file: a line an image, its path from the file's folder on and the names of its
-    labels, none or some, with tabs between them. The classes are all names in their order.
+    labels, none or some, with tabs between them. The classes are all names in their order. Spaces
+    around a name are no part of it, and blank lines are nothing.
 
     Raises:
         OSError: there is no such file.
-        ValueError: it is not such a file, or its first image does not exist.
+        ValueError: it is not such a file, it lists an image twice, or its first image does not
+            exist.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Some editors begin a file with a mark, which utf-8-sig leaves out.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is no UTF-8 text ({error}): {_LINES}.") from error
-    rows = [line.split("\t") for line in lines if line.strip()]
+    rows = _rows(file, lines)
     names = sorted({name for _, *of_image in rows for name in of_image})
     if len(rows) < 2 or len(names) < 2:
         raise ValueError(
@@ -118,6 +145,29 @@ def read_list(file: Path) -> ImageList:
         np.array([len(labels) for labels in of_images], np.int64),
         tuple(names),
     )
+
+
+def _rows(file: Path, lines: list[str]) -> list[list[str]]:
+    """Splits the lines into path and names, and refuses what nobody means."""
+    rows, line_of = [], {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        path, *names = line.split("\t")
+        names = [name.strip() for name in names]
+        if not all((path, *names)):
+            raise ValueError(
+                f"{file}, line {number}: {line!r} has a tab with nothing before or after it. "
+                f"{_LINES}."
+            )
+        first = line_of.setdefault(os.path.normpath(os.path.join(file.parent, path)), number)
+        if first != number:
+            raise ValueError(
+                f"{file} lists {path} in line {first} and in line {number}: expected each image "
+                "once, with all of its labels, since it could be trained on and tested on else."
+            )
+        rows.append([path, *names])
+    return rows
 
 
 _LINES = (

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.unreadable import remember_source
 from bit_keras.hyperrule import HyperRule
 
 # One stream of random numbers for each purpose: (seed, stream, position) is the key.
@@ -85,21 +86,24 @@ def train_batches(
     def mixed(step: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
         return mix(*batch, key=_key(seed, _MIX, step))
 
+    elements = _shuffled_forever(task.train, seed, first)
     batches = (
-        _shuffled_forever(task.train, seed, first)
-        .enumerate(start=first)
+        elements.enumerate(start=first)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(rule.batch_size, drop_remainder=True)
     )
     if mix is not None:
         # One batch at a time: its operations are parallel themselves.
         batches = batches.enumerate(start=start_step).map(mixed, num_parallel_calls=1)
-    return (
+    batches = (
         batches.take(num_steps)
         .apply(tf.data.experimental.assert_cardinality(num_steps))
         .prefetch(_PREFETCH)
         .with_options(_shared_by_rows())
     )
+    # Those of the first batch and of what is made ahead of it.
+    at_hand = elements.take((1 + _PREFETCH) * rule.batch_size)
+    return remember_source(batches, task.name, task.train, at_hand, decode)
 
 
 def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Dataset:
@@ -123,14 +127,15 @@ def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Datase
         return preprocess(image), _hot(read["label"], task.num_classes)
 
     num_batches = -(-task.num_test_examples // batch_size)
-    return (
-        task.test.elements()
-        .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    elements = task.test.elements()
+    batches = (
+        elements.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size)
         .apply(tf.data.experimental.assert_cardinality(num_batches))
         .prefetch(_PREFETCH)
         .with_options(_shared_by_rows())
     )
+    return remember_source(batches, task.name, task.test, elements, decode)
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:

@@ -24,6 +24,7 @@ class Examples:
 
     An *element* is a dict of tensors that is cheap to shuffle (a path, a small array, the bytes
     of an image); `read` makes the example of it. So an epoch is shuffled without reading a file.
+    Errors name it by its `path`, if it has one, and by its `number`, from 0, in a file of records.
 
     Attributes:
         num_examples: number of images.
@@ -53,6 +54,9 @@ class Task:
 
     `dataclasses.replace` makes a variant: `dataclasses.replace(task, flip=False)`.
 
+    Raises:
+        ValueError: a label that is known without reading is not in `[0, num_classes)`.
+
     Attributes:
         name: the name under which `task` finds it.
         class_names: a name for each label.
@@ -75,6 +79,10 @@ class Task:
     random_crop: bool = True
     several_labels: bool = False
     source: str = ""
+
+    def __post_init__(self):
+        for split, examples in (("training", self.train), ("test", self.test)):
+            _check_labels(self, split, examples)
 
     @property
     def identity(self) -> dict[str, str | int]:
@@ -102,6 +110,18 @@ class Task:
     def num_test_examples(self) -> int:
         """The number of test examples."""
         return self.test.num_examples
+
+
+def _check_labels(task: Task, split: str, examples: Examples) -> None:
+    labels = examples.labels
+    if labels is None or not len(labels):
+        return
+    if labels.min() < 0 or labels.max() >= task.num_classes:
+        raise ValueError(
+            f"{task.name}: the {split} labels go from {labels.min()} to {labels.max()}; expected "
+            f"them from 0 to {task.num_classes - 1}, since class_names has {task.num_classes}. Add "
+            "the names that are missing, or mend the labels."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,9 @@ _HELD_OUT, _HELD_OUT_FRACTION = 51_200, 0.1
 # recognition challenge", section 3.1. Only fine-tuning hangs on it.
 _TYPICAL_SIZE = (350, 400)
 
+# Records that tell whether images have one label: they are read at each start.
+_LOOKED_AT = 100
+
 
 def upstream(name: str, **options: Any) -> Task:
     """Returns the data of a name, for `bit_keras.pretrain`.
@@ -36,8 +39,9 @@ def upstream(name: str, **options: Any) -> Task:
         name: a name for `bit_keras.task`, or one of those above. Where such data have no test
             split, a tenth of the images, but 51 200 at most, is one: of TFRecord files the first,
             else drawn at random, always the same.
-        **options: what this kind of data takes: `manual_dir` of imagenet21k; of tfds: those of
-            `bit_keras.task`, with `label_key` to choose the labels.
+        **options: what this kind of data takes: `manual_dir` of imagenet21k; `skip_corrupt` of
+            image files, which opens all of them once; of tfds: those of `bit_keras.task`, with
+            `label_key` to choose the labels.
 
     Raises:
         ValueError: an unknown name or option, or data that cannot be used.
@@ -76,8 +80,42 @@ def hold_out(task: Task, fraction: float, seed: int = 0) -> tuple[Task, Examples
     return dataclasses.replace(task, train=train), held_out
 
 
-def _load_imagenet21k(name: str, _: str, *, manual_dir=None, **options: Any) -> Task:
-    _refuse_options(name, options, "manual_dir")
+def one_label_each(task: Task, examples: Examples) -> Examples:
+    """Returns examples of a task with several labels as if each had one, which is checked.
+
+    Only a stream of which nobody knows the numbers of labels is taken: its first examples are
+    looked at here, and each as it is read.
+
+    Raises:
+        ValueError: an image has none or several.
+    """
+    counts = {1}
+    if examples.shuffle_buffer is not None:
+        some = examples.dataset().take(_LOOKED_AT)
+        counts = {len(example["label"]) for example in some.as_numpy_iterator()}
+    if examples.shuffle_buffer is None or counts != {1}:
+        raise ValueError(
+            f"{task.name} has several labels an image, or none, and the loss is 'softmax', which "
+            "takes one. Pass the loss 'sigmoid' (--loss sigmoid), or the recipe BiT-M."
+        )
+
+    def read(element: Any) -> dict[str, tf.Tensor]:
+        example = examples.read(element)
+        count = tf.size(example["label"])
+        is_one = tf.debugging.Assert(
+            tf.equal(count, 1),
+            ["the loss 'softmax' takes one label an image, but there are", count],
+        )
+        with tf.control_dependencies([is_one]):
+            return {**example, "label": tf.reshape(example["label"], [])}
+
+    return dataclasses.replace(examples, read=read)
+
+
+def _load_imagenet21k(
+    name: str, _: str, *, manual_dir=None, skip_corrupt=False, **options: Any
+) -> Task:
+    _refuse_options(name, options, "manual_dir", "skip_corrupt")
     if manual_dir is None:
         raise ValueError(
             f"{name!r} cannot be downloaded by this program: get it from image-net.org and pass "
@@ -85,10 +123,14 @@ def _load_imagenet21k(name: str, _: str, *, manual_dir=None, **options: Any) -> 
             "class, such as n02119789, or TFRecord files."
         )
     folder = Path(manual_dir).expanduser()
-    if records.find_files(folder):
-        return _of_records(name, folder)
-    listing = image_list.read_folder(folder)
-    return _drawn_at_random(_of_list(name, listing))
+    if not records.find_files(folder):
+        return _of_list(name, image_list.read_folder(folder), skip_corrupt)
+    if skip_corrupt:
+        raise ValueError(
+            f"skip_corrupt is for image files, and {folder} holds TFRecord files: write those anew "
+            "without what cannot be decoded."
+        )
+    return _of_records(name, folder)
 
 
 def _load_records(name: str, folder: str, **options: Any) -> Task:
@@ -96,9 +138,9 @@ def _load_records(name: str, folder: str, **options: Any) -> Task:
     return _of_records(name, Path(folder).expanduser())
 
 
-def _load_list(name: str, file: str, **options: Any) -> Task:
-    _refuse_options(name, options)
-    return _drawn_at_random(_of_list(name, image_list.read_list(Path(file).expanduser())))
+def _load_list(name: str, file: str, *, skip_corrupt=False, **options: Any) -> Task:
+    _refuse_options(name, options, "skip_corrupt")
+    return _of_list(name, image_list.read_list(Path(file).expanduser()), skip_corrupt)
 
 
 def _load_tfds(
@@ -135,7 +177,9 @@ def _sequences_of_labels(info) -> list[str]:
     ]
 
 
-def _of_list(name: str, listing: image_list.ImageList) -> Task:
+def _of_list(name: str, listing: image_list.ImageList, skip_corrupt: bool) -> Task:
+    if skip_corrupt:
+        listing = listing.without_corrupt()
     examples = Examples(
         num_examples=len(listing.paths),
         elements=listing.elements,
@@ -145,7 +189,7 @@ def _of_list(name: str, listing: image_list.ImageList) -> Task:
         },
         labels=listing.single_labels,
     )
-    return Task(
+    everything = Task(
         name,
         listing.class_names,
         _TYPICAL_SIZE,
@@ -154,6 +198,7 @@ def _of_list(name: str, listing: image_list.ImageList) -> Task:
         several_labels=listing.single_labels is None,
         source=f"list sha256: {listing.digest}",
     )
+    return _drawn_at_random(everything)
 
 
 def _drawn_at_random(task: Task) -> Task:
@@ -170,6 +215,7 @@ def _of_records(name: str, folder: Path) -> Task:
         )
     class_names = records.read_class_names(folder)
     total = records.count(files)
+    records.check_keys(files)
     held_out = _num_held_out(total)
 
     def examples(count: int, part: Callable[[tf.data.Dataset], tf.data.Dataset]) -> Examples:

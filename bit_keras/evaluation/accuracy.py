@@ -10,6 +10,7 @@ import numpy as np
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
 from bit_keras.data.tasks import task as task_of_name
+from bit_keras.data.unreadable import naming_unreadable
 from bit_keras.hyperrule import HyperRule
 
 # Test images a step: no statistics hang on it, it has only to fit the memory.
@@ -116,10 +117,13 @@ def predict(
         progress_bar: whether to show one.
 
     Raises:
+        ValueError: an image cannot be read; the message names it.
         FloatingPointError: a logit is not finite, so that no class is the most probable one.
     """
     batches = pipeline.test_batches(task, rule, BATCH_SIZE)
-    logits = model.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
+    with naming_unreadable(lambda: batches):
+        logits = model.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
+        labels = subsets.read_labels(task.test)
     finite = _by_blocks(lambda rows: np.isfinite(rows).all(axis=1), logits)
     if not finite.all():
         raise FloatingPointError(
@@ -127,7 +131,7 @@ def predict(
             f"{len(finite)} test images of {task.name}. Its weights are broken, as after training "
             "at too high a learning rate, or its dtype overflows."
         )
-    return Predictions(logits, subsets.read_labels(task.test))
+    return Predictions(logits, labels)
 
 
 def evaluate(model: keras.Model, task: str | Task, rule: HyperRule | None = None) -> dict:

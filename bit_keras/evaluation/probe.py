@@ -8,6 +8,7 @@ import numpy as np
 
 from bit_keras.data import pipeline
 from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.unreadable import naming_unreadable
 from bit_keras.distributed_model import Model
 from bit_keras.evaluation.accuracy import BATCH_SIZE
 from bit_keras.hyperrule import HyperRule
@@ -88,11 +89,13 @@ def features(
         float32 `[num_examples, features]`, in the examples' order.
 
     Raises:
+        ValueError: an image cannot be read; the message names it.
         FloatingPointError: a feature is not finite.
     """
     shown = dataclasses.replace(task, test=examples)
-    batches = pipeline.test_batches(shown, rule, BATCH_SIZE).map(lambda images, _: images)
-    values = network.predict(batches, verbose=int(progress_bar))
+    batches = pipeline.test_batches(shown, rule, BATCH_SIZE)
+    with naming_unreadable(lambda: batches):
+        values = network.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
     if not np.isfinite(values).all():
         raise FloatingPointError(
             f"Model {network.name!r} gives features that are not finite for images of "

@@ -12,6 +12,7 @@ import numpy as np
 from bit_keras.atomic_file import written_whole
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
+from bit_keras.data.unreadable import naming_unreadable
 from bit_keras.evaluation.accuracy import BATCH_SIZE, Predictions, predict
 from bit_keras.evaluation.pictures import plot_learning_curve, plot_predictions
 from bit_keras.hyperrule import HyperRule
@@ -228,7 +229,8 @@ def _held_out(planned: Plan) -> HeldOut | None:
         return subsets.read_labels(planned.held_out)
 
     def score(network: keras.Model, callbacks: list) -> dict[str, float]:
-        logits = network.predict(images, verbose=0, callbacks=callbacks)
+        with naming_unreadable(lambda: batches):
+            logits = network.predict(images, verbose=0, callbacks=callbacks)
         # An interruption leaves logits of fewer images, whose scores nobody looks at.
         metrics = Predictions(logits, labels()[: len(logits)]).metrics()
         return {"loss": metrics["test_loss"], "accuracy": metrics["test_accuracy"]}

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from bit_keras.data.unreadable import naming_unreadable
 from bit_keras.training import run_directory, workers
 from bit_keras.training.interruption import Interruption
 from bit_keras.training.learning_curve import LearningCurve
@@ -55,6 +56,7 @@ def fit(
     Raises:
         FloatingPointError: the training diverged; the states before it stay.
         CheckpointError: the state is of another network.
+        ValueError: an image cannot be read; the message names it, and the states stay.
     """
     strategy = network.distribute_strategy
     events = directory / run_directory.EVENTS if workers.is_chief(strategy) else None
@@ -72,7 +74,11 @@ def fit(
             validation.set_model(network)
             validation.evaluate_if_due()
         if curve.step < steps and interruption.received is None:
-            with _naming_newest_state(directory), _nothing_to_sum(network):
+            with (
+                _naming_newest_state(directory),
+                _nothing_to_sum(network),
+                naming_unreadable(lambda: batches(curve.step)),
+            ):
                 network.fit(
                     batches(curve.step),
                     shuffle=False,  # the batches are shuffled

@@ -15,6 +15,7 @@ from bit_keras.checkpoints.npz import save_npz
 from bit_keras.data import pipeline
 from bit_keras.data.inception_crop import inception_view
 from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.unreadable import naming_unreadable
 from bit_keras.distributed_model import Model
 from bit_keras.evaluation.accuracy import BATCH_SIZE
 from bit_keras.evaluation.pictures import plot_learning_curve
@@ -170,7 +171,8 @@ def _score(
     # The metrics are set back: they are what the training's progress bar shows last.
     metrics = trained.metrics_variables
     before = [to_numpy(metric) for metric in metrics]
-    scores = trained.evaluate(batches, verbose=0, callbacks=callbacks, return_dict=True)
+    with naming_unreadable(lambda: batches):
+        scores = trained.evaluate(batches, verbose=0, callbacks=callbacks, return_dict=True)
     for metric, value in zip(metrics, before, strict=True):
         metric.assign(value)
     return scores

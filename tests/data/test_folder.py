@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from bit_keras.data import folder, pipeline, subsets
+from bit_keras.data import decodable, folder, pipeline, subsets
 from bit_keras.data.tasks import task
 from bit_keras.hyperrule import HyperRule
 
@@ -235,7 +235,9 @@ def test_a_broken_image_is_named(tmp_path, name):
 
 def test_broken_images_are_skipped_on_request(tmp_path, monkeypatch):
     warnings = []
-    monkeypatch.setattr(folder.logging, "warning", lambda text, *args: warnings.append(text % args))
+    monkeypatch.setattr(
+        decodable.logging, "warning", lambda text, *args: warnings.append(text % args)
+    )
     made = make(tmp_path, {"cat": 3, "dog": 3})
     for name, content in BROKEN.items():
         write(tmp_path / "dog" / name, content)
@@ -267,7 +269,7 @@ def test_an_unreadable_image(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     make(tmp_path, {"cat": 2, "dog": 2})
-    monkeypatch.setattr(folder.Path, "read_bytes", refuse)
+    monkeypatch.setattr(decodable.Path, "read_bytes", refuse)
     with pytest.raises(ValueError, match="Permission denied"):
         task(f"folder:{tmp_path}")
 
@@ -276,7 +278,7 @@ def test_progress_is_shown_for_many_images_only(tmp_path, monkeypatch, capsys):
     name = make(tmp_path, {"cat": 2, "dog": 2})
     task(name)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(folder, "_SHOW_PROGRESS_ABOVE", 3)
+    monkeypatch.setattr(decodable, "_SHOW_PROGRESS_ABOVE", 3)
     task(name)
     assert "4/4" in capsys.readouterr().err
 

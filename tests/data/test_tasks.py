@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from array_tasks import array_examples, array_task
 
 from bit_keras.data.tasks import task
 
@@ -57,3 +58,17 @@ def test_the_identity_tells_other_data_under_the_same_name():
     )
     for change in changes:
         assert dataclasses.replace(digits, **change).identity != digits.identity
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_without_a_class_is_refused(split, label):
+    images = np.zeros((3, 8, 8, 3), "uint8")
+    whole = array_task(images, [0, 1, 1])
+    wrong = array_examples(images, [0, 1, label])
+    with pytest.raises(ValueError, match=rf"labels go from .*{label}.*; expected them from 0 to 1"):
+        dataclasses.replace(whole, **{split: wrong})
+    with pytest.raises(ValueError, match="since class_names has 1"):
+        dataclasses.replace(whole, class_names=("one",))
+    unknown = array_examples(images, [0, 1, label], known=False)
+    assert dataclasses.replace(whole, **{split: unknown}).num_classes == 2

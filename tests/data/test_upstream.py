@@ -12,7 +12,8 @@ from PIL import Image
 
 from bit_keras.data import pipeline, records
 from bit_keras.data.inception_crop import inception_view
-from bit_keras.data.upstream import hold_out, upstream
+from bit_keras.data.unreadable import naming_unreadable
+from bit_keras.data.upstream import hold_out, one_label_each, upstream
 from bit_keras.training.recipes import RECIPES
 
 RULE = RECIPES["small"].rule(20, steps=3, warmup_steps=0, batch_size=8, crop=8)
@@ -86,15 +87,15 @@ def test_a_list_of_one_label_each(listed):
     assert sorted(test + train) == [(i, (i % 2,)) for i in range(20)]
 
 
-def write_records(folder, count=20):
+def write_records(folder, count=20, labels=lambda i: LABELS[i % 5]):
     for part in range(2):
         with tf.io.TFRecordWriter(str(folder / f"train-{part:02d}.tfrecord")) as writer:
             for i in range(part * count // 2, (part + 1) * count // 2):
-                labels = tf.train.Int64List(value=LABELS[i % 5])
+                numbers = tf.train.Int64List(value=labels(i))
                 image = tf.train.BytesList(value=[png(i)])
                 feature = {
                     "image/encoded": tf.train.Feature(bytes_list=image),
-                    "image/class/label": tf.train.Feature(int64_list=labels),
+                    "image/class/label": tf.train.Feature(int64_list=numbers),
                 }
                 example = tf.train.Example(features=tf.train.Features(feature=feature))
                 writer.write(example.SerializeToString())
@@ -132,6 +133,82 @@ def test_counting_reads_no_image(tmp_path):
     write_records(tmp_path)
     files = records.find_files(tmp_path)
     assert records.count(files) == sum(1 for _ in tf.data.TFRecordDataset(files)) == 20
+
+
+def write_under_other_keys(folder, **keys):
+    """A record with an image and a label under other names than expected."""
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[png(0)]))
+    label = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+    with tf.io.TFRecordWriter(str(folder / "x.tfrecord")) as writer:
+        for _ in range(3):
+            feature = {
+                keys.get("image", "image/encoded"): image,
+                keys.get("label", "image/class/label"): label,
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+    (folder / "labels.txt").write_text("ant\nbee\n")
+
+
+@pytest.mark.parametrize("keys", [{"label": "label"}, {"image": "image"}])
+def test_records_under_other_keys(keys, tmp_path):
+    write_under_other_keys(tmp_path, **keys)
+    (key,) = keys.values()
+    with pytest.raises(ValueError, match=rf"x\.tfrecord: .*\b{key}\b.*; expected image/encoded"):
+        upstream(f"tfrecords:{tmp_path}")
+
+
+def test_records_of_something_else(tmp_path):
+    write_under_other_keys(tmp_path)
+    with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
+        for _ in range(3):
+            writer.write(b"no example")
+    with pytest.raises(ValueError, match=r"no tf\.train\.Example"):
+        upstream(f"tfrecords:{tmp_path}")
+
+
+def test_a_blank_name_of_a_class(tmp_path):
+    write_records(tmp_path)
+    (tmp_path / "labels.txt").write_text("ant\nbee\ncat\n\n")
+    with pytest.raises(ValueError, match=r"labels\.txt: line 4 of 4 is blank"):
+        upstream(f"tfrecords:{tmp_path}")
+
+
+def test_a_subfolder_is_no_file_of_records(tmp_path):
+    write_records(tmp_path)
+    (tmp_path / "old.tfrecords").mkdir()
+    assert len(records.find_files(tmp_path)) == 2
+
+
+def test_records_of_one_label_each(tmp_path):
+    write_records(tmp_path)
+    task = upstream(f"tfrecords:{tmp_path}")
+    with pytest.raises(ValueError, match="several labels an image, or none, and the loss is"):
+        one_label_each(task, task.train)
+    write_under_other_keys(tmp_path)
+    for file in tmp_path.glob("train-*"):
+        file.unlink()
+    task = upstream(f"tfrecords:{tmp_path}")
+    checked = dataclasses.replace(task, train=one_label_each(task, task.train))
+    (_, labels), *_ = pipeline.train_batches(
+        checked, RULE, view=inception_view(8)
+    ).as_numpy_iterator()
+    np.testing.assert_array_equal(labels, [[0, 1]] * 8)
+
+
+def test_a_late_record_of_two_labels_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("bit_keras.data.upstream._LOOKED_AT", 1)
+    write_records(tmp_path, labels=lambda i: (0, 2) if i == 3 else (1,))
+    task = upstream(f"tfrecords:{tmp_path}")
+    checked = dataclasses.replace(task, train=one_label_each(task, task.train))
+    with (
+        pytest.raises(
+            ValueError,
+            match=r"record 3 of .*00\.tfrecord .* takes one label an image, but there are 2",
+        ),
+        naming_unreadable(lambda: pipeline.train_batches(checked, RULE, view=inception_view(8))),
+    ):
+        list(pipeline.train_batches(checked, RULE, view=inception_view(8)))
 
 
 def test_a_folder_of_imagenet21k(tmp_path):
@@ -213,6 +290,9 @@ def test_what_is_not_there(name, error, message, tmp_path, monkeypatch):
         ("a.png\tant\nb.png\tant\n", "lists 2 images with 1 classes"),
         ("a.png\tant\nb.png\tbee\n", "begins with 'a.png'"),
         ("a.png ant\nb.png bee\n", "lists 2 images with 0 classes"),
+        ("a.png\tant\t\nb.png\tbee\n", r"line 1: .* has a tab with nothing before or after it"),
+        ("a.png\tant\n\tbee\n", r"line 2: .* has a tab with nothing"),
+        ("a.png\tant\n\nb.png\tbee\n./a.png\tbee\n", r"lists \./a\.png in line 1 and in line 4"),
         (b"\xff\xfe", "no UTF-8 text"),
     ],
 )
@@ -221,6 +301,36 @@ def test_a_list_that_is_none(text, message, tmp_path):
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message):
         upstream(f"labels:{file}")
+
+
+def test_spaces_and_a_byte_order_mark_are_no_part_of_names(listed):
+    text = "".join(f"{i}.png\t{'ab'[i % 2]}\r\n" for i in range(20)).replace("\tb", "\t b ")
+    listed.write_text("\ufeff" + text)
+    task = upstream(f"labels:{listed}")
+    assert task.class_names == ("a", "b")
+    assert not task.several_labels
+    test, train = contents(task)
+    assert sorted(test + train) == [(i, (i % 2,)) for i in range(20)]
+
+
+def test_absolute_paths_in_a_list(listed, tmp_path, monkeypatch):
+    lines = [f"{listed.parent / str(i)}.png\t{'ab'[i % 2]}\n" for i in range(0, 20, 2)]
+    lines += [f"{i}.png\t{'ab'[i % 2]}\n" for i in range(1, 20, 2)]
+    listed.write_text("".join(lines))
+    test, train = contents(upstream(f"labels:{listed}"))
+    assert sorted(test + train) == [(i, (i % 2,)) for i in range(20)]
+    monkeypatch.chdir(tmp_path)
+    test, train = contents(upstream(f"labels:{listed.name}"))
+    assert sorted(test + train) == [(i, (i % 2,)) for i in range(20)]
+
+
+def test_a_class_without_images(tmp_path):
+    for name in ("n0", "n1", "n2"):
+        (tmp_path / name).mkdir()
+    for i in range(4):
+        (tmp_path / f"n{i % 2}" / f"{i}.png").write_bytes(png(i))
+    with pytest.raises(ValueError, match="1 of 3 subfolders have no images, such as n2"):
+        upstream("imagenet21k", manual_dir=tmp_path)
 
 
 def test_an_empty_folder(tmp_path):

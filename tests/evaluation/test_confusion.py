@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from bit_keras.data.tasks import Task
+from bit_keras.data.tasks import Examples, Task
 from bit_keras.evaluation.accuracy import Predictions
 from bit_keras.evaluation.confusion import (
     confusion_matrix,
@@ -19,6 +19,9 @@ def predictions_of(labels, predicted, classes):
     return Predictions(np.eye(classes, dtype="float32")[predicted], np.asarray(labels))
 
 
+NONE = Examples(0, elements=None, read=None)
+
+
 def some_predictions(classes, count=300, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
@@ -28,7 +31,7 @@ def some_predictions(classes, count=300, seed=0):
 
 def task_of(classes):
     names = tuple(f"$x^{k} \\mathrm{{ {chr(65 + k % 26)} }}" for k in range(classes))
-    return Task("some task", names, (8, 8), train=None, test=None)
+    return Task("some task", names, (8, 8), train=NONE, test=NONE)
 
 
 @pytest.fixture

@@ -14,10 +14,14 @@ import distributed_program as program
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from networks import randomize, tiny
 
 import bit_keras
 from bit_keras.checkpoints.archive import Archive
+from bit_keras.cli import main
+from bit_keras.data import subsets
+from bit_keras.data.upstream import upstream
 from bit_keras.training import resume, run_directory
 from bit_keras.training.learning_curve import LearningCurve
 
@@ -201,6 +205,73 @@ def test_a_state_that_does_not_fit_the_disk_leaves_those_before_it(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(tmp_path) == ["state-0.npz"]
     assert (tmp_path / "state-0.npz").read_bytes() == before
+
+
+# Images that cannot be read
+
+
+def write_list(folder, count=24):
+    pixels = np.random.default_rng(0).integers(0, 256, [count, 8, 8, 3], np.uint8)
+    for i in range(count):
+        (folder / f"{i}.png").write_bytes(tf.io.encode_png(pixels[i]).numpy())
+    lines = [f"{i}.png\t{'ab'[i % 2]}\n" for i in range(count)]
+    (folder / "list.tsv").write_text("".join(lines))
+    return folder / "list.tsv"
+
+
+def test_a_broken_image_ends_a_pretraining_in_one_line_and_mended_it_goes_on(tmp_path, capsys):
+    listed = write_list(tmp_path)
+    task = upstream(f"labels:{listed}")
+    *_, last = task.train.elements().as_numpy_iterator()
+    broken = Path(last["path"].decode())
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:60])
+    arguments = ["pretrain", f"--task=labels:{listed}", f"--output_dir={tmp_path / 'run'}"]
+    arguments += ["--crop=32", "--steps=3", "--batch_size=8", "--warmup_steps=0"]
+    assert main(arguments) == 2
+    (said,) = capsys.readouterr().err.strip().split("\n")[-1:]
+    assert said.startswith(f"bit-keras: labels:{listed}: {broken} cannot be read: ")
+    broken.write_bytes(whole)
+    assert main(arguments) == 0
+
+
+def folder_task(path):
+    for i in range(12):
+        file = path / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(tf.io.encode_png(np.full((8, 8, 3), 20 * i, "uint8")).numpy())
+    return bit_keras.task(f"folder:{path}")
+
+
+@pytest.mark.parametrize("part", ["train", "test", "held out"])
+def test_an_image_that_goes_while_a_network_is_fine_tuned_is_named(part, tmp_path):
+    task = folder_task(tmp_path / "images")
+    arguments = {"eval_every": 1, "held_out": 0.2} if part == "held out" else {}
+    of_part = {
+        "train": task.train,
+        "test": task.test,
+        "held out": subsets.hold_out(task, 0.2, seed=0)[1],
+    }[part]
+    path = Path(next(of_part.elements().as_numpy_iterator())["path"].decode())
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"{path} cannot be read: .*No such file"):
+        bit_keras.finetune(
+            "R14x0.5",
+            task,
+            output_dir=tmp_path / "run",
+            budget={"steps": 1, "batch_size": 16, "resize": 36, "crop": 32},
+            verbose=False,
+            **arguments,
+        )
+
+
+def test_an_image_that_goes_is_named_by_evaluate(tmp_path):
+    task = folder_task(tmp_path / "images")
+    path = Path(next(task.test.elements().as_numpy_iterator())["path"].decode())
+    path.unlink()
+    rule = bit_keras.HyperRule.for_task(6, (8, 8)).scaled(resize=36, crop=32)
+    with pytest.raises(ValueError, match=rf"{path} cannot be read: "):
+        bit_keras.evaluate(tiny(classes=2), task, rule)
 
 
 # Two of its states of 16 MB fit at first.
