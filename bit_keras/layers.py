@@ -98,6 +98,10 @@ class StandardizedConv2D(keras.layers.Conv2D):
         delta = ops.matmul(self.lora_kernel_a, self.lora_kernel_b)
         return ops.add(self._kernel, (self.lora_alpha / self.lora_rank) * delta)
 
+    def standardized_kernel(self):
+        """Returns the kernel that a call convolves with, before it is cast to the compute dtype."""
+        return _standardized(self.kernel, self.epsilon)
+
     def convolution_op(self, inputs, kernel):
         kernel = _standardized(kernel, self.epsilon)
         return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))

@@ -3,7 +3,7 @@
 import keras
 from keras.src.saving.serialization_lib import SafeModeScope
 
-from bit_keras.layers import StandardizedConv2D, standardize_kernel
+from bit_keras.layers import StandardizedConv2D
 
 
 def frozen_copy(model: keras.Model) -> keras.Model:
@@ -31,7 +31,7 @@ def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
 def _copy_weights(source: keras.Model, copy: keras.Model) -> None:
     for layer, twin in zip(source.layers, copy.layers, strict=True):
         if isinstance(layer, StandardizedConv2D):
-            twin.kernel.assign(standardize_kernel(layer.kernel, layer.epsilon))
+            twin.kernel.assign(layer.standardized_kernel())
             if layer.use_bias:
                 twin.bias.assign(layer.bias)
         elif isinstance(layer, keras.Model):

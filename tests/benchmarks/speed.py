@@ -55,11 +55,11 @@ _BOUNDS = (
     Bound("inference", "1x224", "frozen", "transformers", 0.50),
     Bound("inference", "8x224", "frozen", "floor", 1.10),
     Bound("inference", "1x224", "frozen", "OpenVINO", 1.20),
-    Bound("inference", "8x224", "frozen, bfloat16", "frozen", 0.60),
+    Bound("inference", "8x224", "frozen bfloat16", "frozen", 0.60),
     Bound("training", "8x224", "bit_keras", "transformers", 0.92),
     Bound("training", "32x128", "bit_keras", "transformers", 0.85),
-    Bound("training", "8x224", "bit_keras, bfloat16", "bit_keras", 0.65),
-    Bound("training", "8x224", "bit_keras", "bit_keras, bare step", 1.03),
+    Bound("training", "8x224", "bit_keras bfloat16", "bit_keras", 0.65),
+    Bound("training", "8x224", "bit_keras", "bit_keras bare step", 1.03),
 )
 
 

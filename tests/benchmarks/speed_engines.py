@@ -84,13 +84,17 @@ def tensorflow_saved_model(name):
     return tensorflow_make
 
 
-def tensorflow_resnet50v2(folder, threads):
+def resnet50v2():
     import keras
+
+    body = keras.applications.ResNet50V2(include_top=False, weights=None, pooling="avg")
+    return keras.Model(body.input, keras.layers.Dense(CLASSES)(body.output))
+
+
+def tensorflow_resnet50v2(folder, threads):
     import tensorflow as tf
 
-    model = keras.applications.ResNet50V2(
-        weights=None, input_shape=(None, None, 3), classifier_activation=None
-    )
+    model = resnet50v2()
     function = tf.function(lambda x: model(x, training=False))
     return _timed(lambda images: function(tf.constant(images)).numpy())
 
@@ -201,15 +205,7 @@ def tensorflow_fit(dtype=None, **arguments):
 
 
 def tensorflow_fit_resnet50v2(folder, threads):
-    import keras
-
-    return _fit(
-        with_loss(
-            keras.applications.ResNet50V2(
-                weights=None, input_shape=(None, None, 3), classifier_activation=None
-            )
-        )
-    )
+    return _fit(with_loss(resnet50v2()))
 
 
 def tensorflow_bare_step(folder, threads):
@@ -268,25 +264,25 @@ def torch_loop(compiled=False):
 ENGINES = {
     "inference": {
         "bit_keras": tensorflow_model(),
-        "bit_keras, jit_compile": tensorflow_model(jit_compile=True),
+        "bit_keras jit_compile": tensorflow_model(jit_compile=True),
         "exported": tensorflow_saved_model("variables"),
         "frozen": tensorflow_saved_model("frozen"),
-        "frozen, bfloat16": tensorflow_saved_model("bfloat16"),
+        "frozen bfloat16": tensorflow_saved_model("bfloat16"),
         "transformers": torch_model(),
-        "transformers, torch.compile": torch_model(compiled=True),
+        "transformers torch.compile": torch_model(compiled=True),
         "ResNet50V2 (BN) of keras.applications": tensorflow_resnet50v2,
         "ONNX Runtime": engine_of_file("model.onnx"),
         "OpenVINO": engine_of_file("model.xml"),
         "floor": tensorflow_product("float32"),
-        "floor, bfloat16": tensorflow_product("bfloat16"),
+        "floor bfloat16": tensorflow_product("bfloat16"),
     },
     "training": {
         "bit_keras": tensorflow_fit(),
-        "bit_keras, bare step": tensorflow_bare_step,
-        "bit_keras, jit_compile": tensorflow_fit(jit_compile=True),
-        "bit_keras, bfloat16": tensorflow_fit(dtype="mixed_bfloat16"),
+        "bit_keras bare step": tensorflow_bare_step,
+        "bit_keras jit_compile": tensorflow_fit(jit_compile=True),
+        "bit_keras bfloat16": tensorflow_fit(dtype="mixed_bfloat16"),
         "transformers": torch_loop(),
-        "transformers, torch.compile": torch_loop(compiled=True),
+        "transformers torch.compile": torch_loop(compiled=True),
         "ResNet50V2 (BN) of keras.applications": tensorflow_fit_resnet50v2,
         "floor": tensorflow_product("float32", share_of_inference=3),
     },
