@@ -7,16 +7,18 @@
     dbeta = sum d,    dgamma = sum d * z                             over examples and positions
     dx = r * (gamma * d - mean(gamma * d) - z * mean(gamma * d * z))    means over a group
 
-Both directions first reduce the positions of each channel, as a product with a row of ones, which
-is the quickest sum on a CPU, and do all the rest on `[N, C]` numbers, except for one multiplication
-and addition for each activation (backward: two). The tape keeps the centred x and
-y alone.
+Both directions first reduce the positions of each channel, do all the rest on numbers
+`[N, G, C / G]`, and end in one multiplication and addition for each activation (backward: two). The
+tape keeps the centred x and y alone.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from keras import ops
+# Activations of an image from which on a product is the quicker mean (two cores, batches of 1 and
+# 8): of 14 x 14 x 256 it takes 0.13 ms longer, of 56 x 56 x 256 0.2 and 0.7 ms less.
+_LARGE = 300_000
 
 
 def group_norm(
@@ -37,64 +39,71 @@ def group_norm(
     from tensorflow.python.eager import record
 
     inputs = [tf.convert_to_tensor(tensor) for tensor in (x, gamma, beta)]
-    x, gamma, beta = inputs
-    shape, channels = ops.shape(x), x.shape[-1]
+    x = inputs[0]
+    channels = x.shape[-1]
+    gamma, beta = (tf.reshape(each, (groups, channels // groups)) for each in inputs[1:])
 
     def of_groups(numbers: Any) -> Any:
-        """[N, 1, C] -> [N, G, C / G]"""
+        """[N, 1, ..., C] -> [N, G, C / G]"""
         return tf.reshape(numbers, (-1, groups, channels // groups))
 
     def of_channels(numbers: Any) -> Any:
-        """[N, G, 1] -> [N, 1, C]"""
-        return tf.reshape(tf.repeat(numbers, channels // groups, axis=-1), (-1, 1, channels))
+        """[N, G, C / G] -> [N, 1, ..., C]"""
+        return tf.reshape(numbers, (-1, *(1 for _ in x.shape[1:-1]), channels))
+
+    def over_group(numbers: Any) -> Any:
+        return tf.reduce_mean(numbers, axis=-1, keepdims=True)
 
     with record.stop_recording():
-        rows = tf.reshape(x, (shape[0], -1, channels))
-        positions = tf.cast(ops.shape(rows)[1], x.dtype)
-        mean = _sum(rows) / positions
+        mean = _mean(x)
         # It serves the variance, the result and the gradient, so that a mean far larger than the
         # deviation costs none of them digits.
-        centred = rows - mean
-        variance = of_groups(_sum(tf.square(centred)) / positions)
-        from_group_mean = of_groups(mean)
-        from_group_mean -= tf.reduce_mean(from_group_mean, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(variance + tf.square(from_group_mean), axis=-1, keepdims=True)
-        from_group_mean = tf.reshape(from_group_mean, (-1, 1, channels))
-        r = of_channels(1.0 / tf.sqrt(variance + epsilon))
+        centred = x - mean
+        mean = of_groups(mean)
+        from_group_mean = mean - over_group(mean)
+        variance = of_groups(_mean(tf.square(centred))) + tf.square(from_group_mean)
+        r = tf.math.rsqrt(over_group(variance) + epsilon)
         scale = r * gamma
-        y = centred * scale + (from_group_mean * scale + beta)
+        channel_scale = of_channels(scale)
+        y = centred * channel_scale + of_channels(from_group_mean * scale + beta)
         y = tf.nn.relu(y) if relu else y
-        result = tf.reshape(y, shape)
 
     def gradient(dy: Any) -> list:
         with record.stop_recording():
-            d = tf.reshape(dy, ops.shape(rows))
-            d = tf.raw_ops.ReluGrad(gradients=d, features=y) if relu else d
-            sum_d = _sum(d)
-            sum_dz = (_sum(d * centred) + from_group_mean * sum_d) * r
-
-            def group_mean(numbers: Any) -> Any:
-                means = tf.reduce_mean(of_groups(numbers), axis=-1, keepdims=True)
-                return of_channels(means) / positions
-
-            slope = -group_mean(gamma * sum_dz) * tf.square(r)
-            offset = slope * from_group_mean - group_mean(gamma * sum_d) * r
-            dx = tf.reshape(d * scale + (centred * slope + offset), shape)
-            gradients = [dx, tf.reduce_sum(sum_dz, (0, 1)), tf.reduce_sum(sum_d, (0, 1))]
+            d = tf.raw_ops.ReluGrad(gradients=dy, features=y) if relu else dy
+            mean_d = of_groups(_mean(d))
+            mean_dz = (of_groups(_mean(d * centred)) + from_group_mean * mean_d) * r
+            slope = -over_group(gamma * mean_dz) * tf.square(r)
+            offset = slope * from_group_mean - over_group(gamma * mean_d) * r
+            # Of each channel, as the offset is: a multiplication broadcasts.
+            slope = of_channels(tf.broadcast_to(slope, tf.shape(offset)))
+            dx = d * channel_scale + (centred * slope + of_channels(offset))
+            positions = tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
+            totals = (positions * tf.reduce_sum(each, axis=0) for each in (mean_dz, mean_d))
+            gradients = [dx, *(tf.reshape(total, (channels,)) for total in totals)]
         record.record_operation(
             "GroupNormGrad", gradients, [*inputs, dy], lambda *ups: _second(plain, inputs, dy, ups)
         )
         return gradients
 
-    record.record_operation("GroupNorm", [result], inputs, gradient)
-    return result
+    record.record_operation("GroupNorm", [y], inputs, gradient)
+    return y
 
 
-def _sum(rows: Any) -> Any:
-    """[N, positions, C] -> [N, 1, C]"""
+def _mean(x: Any) -> Any:
+    """[N, ..., C] -> [N, 1, ..., C]
+
+    Of a large map it is quickest as a product with a row of ones, which takes 0.1 ms to begin.
+    """
     import tensorflow as tf
 
-    return tf.matmul(tf.ones((1, 1, ops.shape(rows)[1]), rows.dtype), rows)
+    axes = tuple(range(1, x.shape.rank - 1))
+    if None in x.shape[1:] or math.prod(x.shape[1:]) < _LARGE:
+        return tf.reduce_mean(x, axis=axes, keepdims=True)
+    positions, channels = math.prod(x.shape[1:-1]), x.shape[-1]
+    rows = tf.reshape(x, (-1, positions, channels))
+    means = tf.matmul(tf.fill((1, 1, positions), tf.constant(1 / positions, x.dtype)), rows)
+    return tf.reshape(means, (-1, *(1 for _ in axes), channels))
 
 
 def _second(plain: Callable, inputs: list, dy: Any, upstream: tuple) -> list:
