@@ -150,11 +150,11 @@ def main(_):
         return
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        exporter = multiprocessing.get_context("spawn").Process(
-            target=speed_engines.export, args=(folder,)
-        )
-        exporter.start()
-        exporter.join()
+        if any(_INFERENCE.value):
+            spawn = multiprocessing.get_context("spawn")
+            exporter = spawn.Process(target=speed_engines.export, args=(folder,))
+            exporter.start()
+            exporter.join()
         for kind, cases in work.items():
             cases = [case for case in cases if case]
             for case, seconds in (measured(kind, cases, folder) if cases else {}).items():
