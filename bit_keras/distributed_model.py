@@ -28,6 +28,12 @@ from keras.src.models import Functional
 from keras.src.models.model import functional_init_arguments
 
 from bit_keras.batch_split import check_batch_split, split_train_step
+from bit_keras.distributed_limits import (
+    reduction,
+    refuse_parameter_servers,
+    refuse_unsupported,
+    updating,
+)
 from bit_keras.empty_replicas import call_on_samples, may_be_empty
 from bit_keras.habits import check_images, check_labels, warn_of_logits
 
@@ -82,7 +88,7 @@ class Model(keras.Model):
         return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        _refuse_parameter_servers()
+        refuse_parameter_servers()
         if functional_init_arguments(args, kwargs):
             _make_functional(type(self))
         super().__init__(*args, **kwargs)
@@ -131,7 +137,7 @@ class Model(keras.Model):
         if not _is_distributed(self):
             super().make_train_function(force)
             return
-        _refuse_unsupported(self)
+        refuse_unsupported(self)
         if self.train_function is None or force:
             self.train_function = _distributed_function(self, self.train_step)
 
@@ -139,13 +145,13 @@ class Model(keras.Model):
         if not _is_distributed(self):
             super().make_test_function(force)
             return
-        _refuse_unsupported(self)
+        refuse_unsupported(self)
         if self.test_function is None or force:
             self.test_function = _distributed_function(self, self.test_step)
 
     def make_predict_function(self, force: bool = False) -> None:
         if _is_distributed(self):
-            _refuse_unsupported(self)
+            refuse_unsupported(self)
         super().make_predict_function(force)
 
     def predict_on_batch(self, x: Any) -> Any:
@@ -190,57 +196,6 @@ def _is_distributed(model: Model) -> bool:
     # Only TensorFlow's trainer has the attribute.
     strategy = getattr(model, "distribute_strategy", None)
     return strategy is not None and strategy.num_replicas_in_sync > 1
-
-
-def _refuse_parameter_servers() -> None:
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow as tf
-
-    if isinstance(tf.distribute.get_strategy(), tf.distribute.ParameterServerStrategy):
-        raise NotImplementedError(
-            "bit_keras.Model was created under a ParameterServerStrategy. Keras 3 cannot train "
-            "under it: every step would have to go through a ClusterCoordinator. Use "
-            "MultiWorkerMirroredStrategy for several machines, MirroredStrategy for one."
-        )
-
-
-def _refuse_unsupported(model: Model) -> None:
-    strategy = model.distribute_strategy
-    where = f"{type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas"
-    if model.jit_compile:
-        raise ValueError(
-            f"jit_compile=True was asked for under {where}. XLA compiles for one device and cannot "
-            'compile a step in which several devices exchange gradients. Compile with "auto" or '
-            "False, or train on one device."
-        )
-    optimizer = _updating(getattr(model, "optimizer", None))
-    if getattr(optimizer, "gradient_accumulation_steps", None):
-        raise ValueError(
-            f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps} was asked for "
-            f"under {where}. Keras updates the weights inside a tf.cond then, where replicas "
-            "cannot meet. Leave it None and set model.batch_split, which averages the gradients of "
-            "slices of one batch; or train on one device."
-        )
-    if any(
-        _reduction(loss) == "mean_with_sample_weight" for loss in keras.tree.flatten(model.loss)
-    ):
-        raise ValueError(
-            f'A loss with reduction="mean_with_sample_weight" was asked for under {where}. Each '
-            "replica would divide by the sum of its own weights. Use the default reduction and "
-            "divide the weights by their mean."
-        )
-    if getattr(optimizer, "ema_overwrite_frequency", None):
-        raise ValueError(
-            f"ema_overwrite_frequency={optimizer.ema_overwrite_frequency} was asked for under "
-            f"{where}. Keras overwrites the weights inside a tf.cond then, where replicas cannot "
-            "meet. Leave it None: fit puts the averages into the weights when it ends."
-        )
-
-
-def _updating(optimizer: Any) -> Any:
-    """The optimizer that updates the weights: inside a LossScaleOptimizer it is the inner one."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _replica_spec(element_spec: Any) -> Any:
@@ -341,7 +296,7 @@ def _reducing_before_applying(model: Model, samples: threading.local) -> Iterato
 
     shadows = (
         (vars(optimizer), "apply", apply),
-        (vars(_updating(optimizer)), "_all_reduce_sum_gradients", lambda pairs: pairs),
+        (vars(updating(optimizer)), "_all_reduce_sum_gradients", lambda pairs: pairs),
     )
     for attributes, name, shadow in shadows:
         attributes[name] = shadow
@@ -395,8 +350,4 @@ def _num_samples(data: Any) -> Any:
 
 
 def _sums_samples(model: Model) -> bool:
-    return any(_reduction(loss) == "sum" for loss in keras.tree.flatten(model.loss))
-
-
-def _reduction(loss: Any) -> str | None:
-    return getattr(loss, "reduction", None)
+    return any(reduction(loss) == "sum" for loss in keras.tree.flatten(model.loss))
