@@ -16,6 +16,7 @@ from keras import activations, ops
 
 from bit_keras import fused_group_norm, fused_standardization
 from bit_keras.rematerialization import rematerialized
+from bit_keras.weights_to_come import are_to_come
 from bit_keras.where_it_runs import in_cpu_graph
 
 # Added to the variance of a kernel. timm has 1e-8 and transformers 1e-6: with those the logits of
@@ -88,6 +89,8 @@ class StandardizedConv2D(keras.layers.Conv2D):
         # The statistics need the stored kernel, not one that was rounded to half precision first.
         if name in ("kernel", "lora_kernel_a", "lora_kernel_b"):
             kwargs["autocast"] = False
+        if name == "kernel" and are_to_come():
+            kwargs["initializer"] = "zeros"
         return super().add_weight(*args, name=name, **kwargs)
 
     @property

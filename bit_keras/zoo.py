@@ -11,6 +11,7 @@ from bit_keras.checkpoints.error import CheckpointError
 from bit_keras.checkpoints.npz import Contents, load_npz, read_contents
 from bit_keras.nearest_name import nearest_name
 from bit_keras.resnet import ResNetV2, check_classes, check_input_shape
+from bit_keras.weights_to_come import weights_to_come
 
 
 @dataclass(frozen=True)
@@ -154,19 +155,20 @@ def create(
         with trust:
             contents = read_contents(checkpoint)
             head, classes = _choose_head(contents, classes, include_top, checkpoint)
-    network = ResNetV2(
-        depths=variant.architecture.depths,
-        width=variant.architecture.width,
-        classes=variant.upstream.classes if classes is None else classes,
-        include_top=include_top,
-        input_shape=input_shape,
-        input_tensor=input_tensor,
-        pooling=pooling,
-        classifier_activation=classifier_activation,
-        kernel_regularizer=kernel_regularizer,
-        dtype=dtype,
-        name=name or variant.name.lower().replace("-", "_"),
-    )
+    with contextlib.nullcontext() if checkpoint is None else weights_to_come():
+        network = ResNetV2(
+            depths=variant.architecture.depths,
+            width=variant.architecture.width,
+            classes=variant.upstream.classes if classes is None else classes,
+            include_top=include_top,
+            input_shape=input_shape,
+            input_tensor=input_tensor,
+            pooling=pooling,
+            classifier_activation=classifier_activation,
+            kernel_regularizer=kernel_regularizer,
+            dtype=dtype,
+            name=name or variant.name.lower().replace("-", "_"),
+        )
     if checkpoint is not None:
         with trust:
             load_npz(network, checkpoint, head=head)

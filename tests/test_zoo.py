@@ -129,6 +129,21 @@ def test_pretrained_from_a_path(checkpoint):
         np.testing.assert_array_equal(body(images(1, 40, 40, 3)), features)
 
 
+def test_what_is_loaded_is_not_drawn_at_random_before(checkpoint, monkeypatch):
+    def draw(*_, **__):
+        raise AssertionError("random numbers were drawn")
+
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", draw)
+    model = bit_keras.BiT_M_R50x1(pretrained=checkpoint)
+    kernel = model.get_layer("root_block_standardized_conv2d").kernel
+    assert np.std(keras.ops.convert_to_numpy(kernel)) > 0
+    monkeypatch.undo()
+    # Made anew from its configuration, it is as any other.
+    again = type(model).from_config(model.get_config())
+    kernel = again.get_layer("root_block_standardized_conv2d").kernel
+    assert np.std(keras.ops.convert_to_numpy(kernel)) > 0
+
+
 def test_upstream_weights_are_found_in_the_cache(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("BIT_KERAS_HOME", str(tmp_path))
     where = tmp_path / "BiT-M-R50x1.npz"
