@@ -1,11 +1,13 @@
 """The `tf.Module` of an export: a callable root with what a reusable SavedModel has, signatures."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
+from bit_keras.fused_group_norm import saving_gradients
 from bit_keras.saved_model.encoded_images import decode_batch
 from bit_keras.saved_model.outputs import Outputs
 
@@ -145,7 +147,9 @@ def _network_function(
             return outputs.run(images, training=training)
 
         function = tf.function(network, autograph=False, input_signature=[spec])
-        return function.get_concrete_function()
+        # Else what is loaded computes another form of the gradient, which rounds otherwise.
+        with contextlib.nullcontext() if serving.frozen else saving_gradients():
+            return function.get_concrete_function()
 
     inference = concrete(training=False)
     graphs = {False: inference, True: inference if serving.frozen else concrete(training=True)}
