@@ -82,7 +82,7 @@ def test_half_precision_trains_as_float32_does(policy, make, by, slices, in_floa
     _, found = train(compiled(make, policy, by, slices))
     assert apart(found, expected) < TOLERANCE
     # Or it would hold for any training.
-    assert apart(before, expected) > 5 * TOLERANCE
+    assert apart(before, expected) > 4 * TOLERANCE
 
 
 def test_two_replicas_train_as_float32_does(mirrored, in_float32):
