@@ -1,7 +1,7 @@
-"""`python -m bit_keras` is `bit-keras`."""
+"""`python -m bit_keras` runs the same program as the command `bit-keras`."""
 
 import sys
 
-from bit_keras.cli import main
+from bit_keras.cli.main import main
 
 sys.exit(main())

@@ -1,16 +1,17 @@
-"""BiT-HyperRule: every hyper-parameter of a fine-tuning run from the data set's size alone."""
+"""The BiT-HyperRule: all hyper-parameters of fine-tuning from the size of the data set."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 import re
 
 import keras
 from keras import ops
 
-from bit_keras.nearest_name import nearest_name
+from bit_keras.utils.integers import check_integer, is_integer
+from bit_keras.utils.momentum_sgd import MomentumSGD
+from bit_keras.utils.nearest_name import nearest_name
 
 # Paper, section 3.3: "SGD with an initial learning rate of 0.003, momentum 0.9, and batch size
 # 512"; the official code has the same three numbers.
@@ -18,23 +19,24 @@ _BASE_LR = 0.003
 _MOMENTUM = 0.9
 _BATCH_SIZE = 512
 
-# The rate is divided by this at every boundary (paper, section 3.3).
+# The learning rate is divided by this number at every boundary (paper, section 3.3).
 _DECAY = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class _Resolution:
-    """A row of a recipe: images with fewer than `below` pixels, and how they are resized."""
+    """How images are resized and cropped if their area is less than `below` pixels."""
 
     below: float
     resize: int
     crop: int
-    architecture: str | None = None  # None: every architecture
+    # None means that the row is for every architecture.
+    architecture: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Budget:
-    """A row of a recipe: training sets with fewer than `below` examples, and how they train."""
+    """The number of steps, schedule and mixup for data sets with fewer than `below` examples."""
 
     below: float
     steps: int
@@ -45,13 +47,15 @@ class _Budget:
 
 @dataclasses.dataclass(frozen=True)
 class _Recipe:
-    resolutions: tuple[_Resolution, ...]  # the first row that fits counts
-    budgets: tuple[_Budget, ...]  # the first row that fits counts
+    """A version of the BiT-HyperRule: two tables, whose first row that fits is used."""
+
+    resolutions: tuple[_Resolution, ...]
+    budgets: tuple[_Budget, ...]
 
 
 _RECIPES = {
-    # Paper, section 3.3. It decays at 30, 60 and 90 % of the steps and mentions no warm-up; only
-    # R152x4 trains at 512/480.
+    # Paper, section 3.3. The learning rate falls at 30, 60 and 90 % of the steps, and the paper
+    # mentions no warm-up. Only R152x4 is trained at 512/480 pixels.
     "paper": _Recipe(
         resolutions=(
             _Resolution(below=96 * 96, resize=160, crop=128),
@@ -64,7 +68,8 @@ _RECIPES = {
             _Budget(math.inf, 20_000, (6000, 12_000, 18_000), warmup_steps=0, mixup_alpha=0.1),
         ),
     ),
-    # google-research/big_transfer, bit_hyperrule.py: get_resolution, get_schedule, get_mixup.
+    # These numbers are from google-research/big_transfer, bit_hyperrule.py: get_resolution,
+    # get_schedule, get_mixup.
     "official": _Recipe(
         resolutions=(
             _Resolution(below=96 * 96, resize=160, crop=128),
@@ -83,18 +88,18 @@ _RECIPES = {
 class HyperRule:
     """The hyper-parameters of one fine-tuning run (Big Transfer, section 3.3).
 
-    Ask `HyperRule.for_task` for them; `scaled` fits them to a smaller machine.
+    `HyperRule.for_task` returns the rule for a data set; `scaled` adapts it to a smaller machine.
 
     Attributes:
         resize: side in pixels of the square to which a training image is resized.
         crop: side in pixels of the random training crop, and of the resized test image.
         steps: number of training steps.
-        boundaries: the three steps from which on the learning rate is ten times lower.
-        warmup_steps: steps of linear warm-up; 0 is none.
+        boundaries: three steps; from each of them on, the learning rate is ten times lower.
+        warmup_steps: number of steps of linear warm-up; 0 means no warm-up.
         base_lr: learning rate before the first boundary.
-        batch_size: images a step, over all devices.
+        batch_size: number of images in a step, over all devices.
         momentum: momentum of SGD.
-        mixup_alpha: mixup draws from Beta(alpha, alpha); 0.0 is no mixup.
+        mixup_alpha: mixup draws from Beta(alpha, alpha); 0.0 means no mixup.
 
     Raises:
         ValueError: a field is out of range; the message names it.
@@ -112,16 +117,22 @@ class HyperRule:
 
     def __post_init__(self) -> None:
         for field in ("resize", "crop", "steps", "batch_size"):
-            _check_positive_int(field, getattr(self, field))
+            check_integer(field, getattr(self, field))
         if self.crop > self.resize:
             raise ValueError(
                 f"crop must not be larger than resize, got crop={self.crop} and "
-                f"resize={self.resize}: raise resize or lower crop."
+                f"resize={self.resize}. Raise resize, or lower crop."
             )
-        if len(self.boundaries) != 3 or list(self.boundaries) != sorted(self.boundaries):
+        are_steps = len(self.boundaries) == 3 and all(map(is_integer, self.boundaries))
+        if not are_steps or list(self.boundaries) != sorted(self.boundaries):
             raise ValueError(f"boundaries must be three rising steps, got {self.boundaries}.")
-        ranges = {  # field: (does it fit, what was expected)
-            "warmup_steps": (0 <= self.warmup_steps <= self.steps, "from 0 to steps"),
+        # Maps the name of a field to two values: whether the field is valid, and the text of what
+        # is expected.
+        ranges = {
+            "warmup_steps": (
+                is_integer(self.warmup_steps) and 0 <= self.warmup_steps <= self.steps,
+                "an integer from 0 to steps",
+            ),
             "base_lr": (0 < self.base_lr < math.inf, "above 0, and finite"),
             "momentum": (0 <= self.momentum < 1, "at least 0 and below 1"),
             "mixup_alpha": (self.mixup_alpha >= 0, "0 (no mixup) or above"),
@@ -138,28 +149,28 @@ class HyperRule:
         model: str = "BiT-M-R50x1",
         recipe: str = "paper",
     ) -> HyperRule:
-        """Returns the rule for a training set.
+        """Returns the hyper-parameters that the BiT-HyperRule gives for a training set.
 
         Args:
             num_examples: number of training examples, at least 1.
-            image_size: height and width in pixels; where images differ in size, of an image
-                of their median area.
-            model: name of the network; only whether it is an R152x4 counts.
-            recipe: "paper" (section 3.3) or "official" (the code released with the weights,
-                which warms up, decays small tasks at other steps and trains every network on
-                large images at 512/480).
+            image_size: height and width in pixels; if images differ in size, those of an image
+                with the median area.
+            model: name of the network; an R152x4 is trained at a higher resolution.
+            recipe: "paper" (section 3.3) or "official" (the code that was published with the
+                weights: it has a warm-up, lowers the learning rate at other steps for small tasks,
+                and trains every network on large images at 512/480 pixels).
 
         Raises:
-            ValueError: an unknown recipe, or a size that is not a positive integer.
+            ValueError: the recipe is unknown, or a size is not a positive integer.
 
         >>> rule = HyperRule.for_task(num_examples=50_000, image_size=(32, 32))
         >>> rule.resize, rule.crop, rule.steps, rule.mixup_alpha
         (160, 128, 10000, 0.1)
         """
-        _check_positive_int("num_examples", num_examples)
+        check_integer("num_examples", num_examples)
         height, width = _check_image_size(image_size)
         table = _recipe(recipe)
-        # "BiT-M-R152x4" in the zoo, "bit_m_r152x4" as the name of the network.
+        # The argument may be a model's name, "BiT-M-R152x4", or its network's name, "bit_m_r152x4".
         parts_of_name = re.split("[-_]", model.replace("r", "R"))
         resolution = next(
             row
@@ -182,10 +193,10 @@ class HyperRule:
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0.
 
-        `base_lr * step / warmup_steps` during the warm-up, as in the official code, so that its
-        first step has rate 0; then `base_lr / 10**k` with `k` boundaries at or before `step`, so
-        that 30 % of the steps are 30 % of the steps (the official code decays one step later).
-        After the last step the lowest rate stays.
+        During the warm-up, the rate is `base_lr * step / warmup_steps`, so that the first step has
+        the rate 0, as in the official code. Afterwards it is `base_lr / 10**k`, where `k` is the
+        number of boundaries at or before `step`. (The official code lowers the rate one step
+        later.) After the last step, the rate stays the same.
 
         >>> rule = HyperRule.for_task(num_examples=1000, image_size=(32, 32))
         >>> [round(rule.learning_rate(step), 6) for step in (149, 150, 300)]
@@ -199,9 +210,23 @@ class HyperRule:
         """Returns `learning_rate` as a schedule for a Keras optimizer.
 
         >>> rule = HyperRule.for_task(num_examples=1000, image_size=(32, 32))
-        >>> optimizer = keras.optimizers.SGD(rule.schedule(), momentum=rule.momentum)
+        >>> rates = rule.schedule()
+        >>> round(float(rates(150)), 6)
+        0.0003
         """
         return HyperRuleSchedule(self.base_lr, self.boundaries, self.warmup_steps)
+
+    def optimizer(self) -> MomentumSGD:
+        """Returns the optimizer of the rule, with which `bit_keras.finetune` trains.
+
+        It has the rule's learning rate and momentum, and no weight decay. As in the official
+        PyTorch and JAX code, the learning rate is not a part of the velocity.
+
+        >>> rule = HyperRule.for_task(num_examples=1000, image_size=(32, 32))
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile(rule.optimizer(), keras.losses.CategoricalCrossentropy(from_logits=True))
+        """
+        return MomentumSGD(self.schedule(), momentum=self.momentum)
 
     def scaled(
         self,
@@ -211,13 +236,13 @@ class HyperRule:
         resize: int | None = None,
         crop: int | None = None,
     ) -> HyperRule:
-        """Returns the rule for another budget; what is None stays.
+        """Returns the rule with other numbers of steps, batch size and so on; None changes nothing.
 
-        Boundaries and warm-up move with the steps. The learning rate follows the batch linearly
-        unless `base_lr` gives it.
+        The boundaries and the warm-up change in proportion to the steps. The learning rate changes
+        in proportion to the batch size, unless `base_lr` is given.
 
         Args:
-            batch_size: images a step, over all devices.
+            batch_size: number of images in a step, over all devices.
             steps: number of training steps.
             base_lr: learning rate before the first boundary.
             resize: side in pixels of the resized training image.
@@ -230,8 +255,10 @@ class HyperRule:
         >>> rule.scaled(batch_size=128, steps=100).boundaries
         (30, 60, 90)
         """
-        batch_size = self.batch_size if batch_size is None else batch_size
-        steps = self.steps if steps is None else steps
+        batch_size = check_integer(
+            "batch_size", self.batch_size if batch_size is None else batch_size
+        )
+        steps = check_integer("steps", self.steps if steps is None else steps)
         if base_lr is None:
             base_lr = self.base_lr * batch_size / self.batch_size
         return dataclasses.replace(
@@ -241,8 +268,8 @@ class HyperRule:
             base_lr=base_lr,
             resize=self.resize if resize is None else resize,
             crop=self.crop if crop is None else crop,
-            # Boundaries round up and the warm-up rounds down, so that even the shortest run
-            # has a step at the full rate.
+            # The steps at which the rate falls are rounded up and the warm-up is rounded down, so
+            # that even the shortest run has a step at the full learning rate.
             boundaries=tuple(-(-boundary * steps // self.steps) for boundary in self.boundaries),
             warmup_steps=self.warmup_steps * steps // self.steps,
         )
@@ -250,12 +277,12 @@ class HyperRule:
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class HyperRuleSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """`HyperRule.learning_rate` for a Keras optimizer: warm-up, then a staircase.
+    """`HyperRule.learning_rate` for a Keras optimizer: a warm-up, then a staircase.
 
     Args:
         base_lr: learning rate before the first boundary.
-        boundaries: steps from which on the learning rate is ten times lower.
-        warmup_steps: steps of linear warm-up; 0 is none.
+        boundaries: steps; from each of them on, the learning rate is ten times lower.
+        warmup_steps: number of steps of linear warm-up; 0 means no warm-up.
     """
 
     def __init__(self, base_lr: float, boundaries: tuple[int, ...], warmup_steps: int = 0) -> None:
@@ -265,8 +292,8 @@ class HyperRuleSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: int | keras.KerasTensor) -> keras.KerasTensor:
         """Returns the learning rate of `step` (an integer tensor or number) in float32."""
-        # Steps are compared as integers and the stairs are divided in Python, not in float32:
-        # so no step falls on the wrong side and each stair is the nearest float32.
+        # Steps are compared as integers, so that no step falls on the wrong side of a boundary. The
+        # rates are divided in Python, so that each is the nearest float32.
         step = ops.cast(step, "int32")
         stairs = [self.base_lr / _DECAY**k for k in range(len(self.boundaries) + 1)]
         passed = ops.sum(ops.cast(step >= ops.convert_to_tensor(self.boundaries), "int32"))
@@ -294,11 +321,6 @@ def _recipe(name: str) -> _Recipe:
     )
 
 
-def _check_positive_int(field: str, value: int) -> None:
-    if not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"{field} must be an integer of at least 1, got {value!r}.")
-
-
 def _check_image_size(image_size: tuple[int, int]) -> tuple[int, int]:
     try:
         height, width = image_size
@@ -306,6 +328,6 @@ def _check_image_size(image_size: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(
             f"image_size must be two integers, (height, width) in pixels, got {image_size!r}."
         ) from None
-    _check_positive_int("image_size[0] (the height)", height)
-    _check_positive_int("image_size[1] (the width)", width)
+    check_integer("image_size[0] (the height)", height)
+    check_integer("image_size[1] (the width)", width)
     return height, width

@@ -32,9 +32,9 @@ _SCENES = flags.DEFINE_integer("scenes", 200, "Scenes to test on.", lower_bound=
 SIDE = 96  # of a scene, in pixels; RetinaNet wants a multiple of 32
 MOST = 5  # digits in a scene
 SIZES = (20, 44)  # least and largest side of a digit's square, in pixels
-TRIES = 50  # to find a free place for the digits of a scene
-INK = 64  # of 255: what is fainter does not count for a box
-TEST_SEED = 10**9  # which no step of a training has
+TRIES = 50  # attempts to find a free place for a digit
+INK = 64  # of 255; a box leaves out fainter pixels
+TEST_SEED = 10**9  # a seed that no training step uses
 BATCH = 8  # scenes in a training step
 RATE = 1e-3  # of Adam
 DRAWN = 0.3  # least confidence of what is drawn
@@ -111,7 +111,7 @@ def detector(backbone):
         bounding_box_format=BOX_FORMAT,
         anchor_generator=keras_cv.layers.AnchorGenerator(
             BOX_FORMAT,
-            sizes=[16, 32, 64, 128, 256],  # half of the usual: digits are small
+            sizes=[16, 32, 64, 128, 256],  # half of the usual sizes, because digits are small
             scales=[1, 2 ** (1 / 3), 2 ** (2 / 3)],
             aspect_ratios=[0.5, 1, 2],
             strides=[8, 16, 32, 64, 128],
@@ -123,7 +123,7 @@ def detector(backbone):
             9 * 10, keras.initializers.Constant(-np.log(99)), num_conv_layers=1
         ),
         box_head=keras_cv.models.retinanet.PredictionHead(9 * 4, "zeros", num_conv_layers=1),
-        # Average precision asks for the unsure detections too.
+        # Average precision counts detections of low confidence too, so none is dropped.
         prediction_decoder=keras_cv.layers.NonMaxSuppression(
             BOX_FORMAT, from_logits=True, confidence_threshold=0.0, max_detections=20
         ),
@@ -133,7 +133,7 @@ def detector(backbone):
 def average_precision(truth, found):
     """Returns COCO's mean average precision over the classes, at an overlap of 0.5.
 
-    It is counted here since keras-cv's own metric leaves out images in which nothing was found.
+    It uses pycocotools because keras-cv's metric leaves out images in which nothing was found.
 
     Args:
         truth: dict of "boxes" `[n, k, 4]` and "classes" `[n, k]`, -1 where there is no object.
@@ -148,7 +148,7 @@ def average_precision(truth, found):
             for number, one in enumerate(_objects(truth), start=1)
         ],
     }
-    with contextlib.redirect_stdout(io.StringIO()):  # it says a lot
+    with contextlib.redirect_stdout(io.StringIO()):  # hides pycocotools' printing
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(_objects(found)), "bbox")
         evaluation.evaluate()
@@ -158,7 +158,7 @@ def average_precision(truth, found):
 
 
 def _objects(batch):
-    """Returns what a batch holds as COCO's records."""
+    """Returns the objects of a batch as records in the format of COCO."""
     confidence = batch.get("confidence", np.ones_like(batch["classes"]))
     return [
         {
@@ -172,7 +172,7 @@ def _objects(batch):
 
 
 def draw(scenes, truth, found, title):
-    """Returns a figure of 12 scenes, what is in them in green and what was found in orange."""
+    """Returns a figure of 12 scenes with the true boxes in green and the found boxes in orange."""
     figure = Figure(figsize=(10, 8), layout="constrained")
     figure.suptitle(title)
     for i, axes in enumerate(figure.subplots(3, 4).flat):
@@ -193,14 +193,14 @@ def main(_):
     keras.utils.set_random_seed(0)
     # keras-cv names its model's input, and then passes it without the name.
     warnings.filterwarnings("ignore", message="The structure of `inputs` doesn't match")
-    task = bit_keras.task("digits")  # whose networks, as a --model, have not seen its test digits
+    task = bit_keras.task("digits")  # a --model has not been trained on its test images
     scenes, truth = compose(*digits(task.test), _SCENES.value, seed=TEST_SEED)
     print(f"to train on: {BATCH * _STEPS.value} scenes of {task.train.num_examples} digits")
     print(f"to test on: {len(scenes)} scenes of {task.test.num_examples} other digits")
 
     if _MODEL.value:
         backbone = keras.models.load_model(_MODEL.value)
-        backbone.get_layer("head_conv2d").trainable = False  # which a detector does not use
+        backbone.get_layer("head_conv2d").trainable = False  # a detector does not use the head
     else:
         backbone = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, include_top=False)
     model = detector(backbone)

@@ -22,13 +22,13 @@ import bit_keras
 _MODULE = flags.DEFINE_string("module", None, "Handle or path of a module that gives features.")
 _STEPS = flags.DEFINE_integer("steps", 100, "Training steps, of 64 images each.")
 
-SIDE = 32  # pixels; the digits have 8
+SIDE = 32  # side of the network's images in pixels; the digits have 8
 
 
 def main(_):
     keras.utils.set_random_seed(0)
     pixels, labels = load_digits(return_X_y=True)
-    images = np.repeat(pixels.reshape(-1, 8, 8, 1) / 16, 3, axis=-1)  # in [0, 1]
+    images = np.repeat(pixels.reshape(-1, 8, 8, 1) / 16, 3, axis=-1)  # values in [0, 1]
     images = keras.ops.convert_to_numpy(keras.ops.image.resize(images, (SIDE, SIDE)))
     x_train, x_test, y_train, y_test = train_test_split(images, labels, random_state=0)
 

@@ -23,9 +23,9 @@ def main(_):
     keras.utils.set_random_seed(0)
     pixels, labels = load_digits(return_X_y=True)
     pixels = pixels.reshape(-1, 8, 8, 1).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
-    images = bit_keras.preprocess_input(pixels * 255 / 16)  # [1797, 32, 32, 3]
+    images = bit_keras.preprocess_input(pixels * 255 / 16)  # shape [1797, 32, 32, 3]
     loops = np.isin(labels, [0, 6, 8, 9]).astype(int)
-    chosen = np.random.default_rng(0).integers(1437, size=64 * _STEPS.value)  # 360 are left to test
+    chosen = np.random.default_rng(0).integers(1437, size=64 * _STEPS.value)  # not the test images
 
     strategy = bit_keras.strategy(_STRATEGY.value)
     with strategy.scope():
@@ -38,7 +38,7 @@ def main(_):
         ("loops, lower rate", model, loops, None, 0.003),
     ):
         reader.freeze(frozen)
-        with strategy.scope():  # compiled anew, since what is trainable changed
+        with strategy.scope():  # compile again: other weights are trainable now
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             network.compile(keras.optimizers.SGD(rate, momentum=0.9), loss)
         before = network.get_weights()

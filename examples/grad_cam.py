@@ -25,7 +25,7 @@ _ENDPOINT = flags.DEFINE_enum("endpoint", "block4", ENDPOINTS, "The endpoint to 
 
 
 def digits(examples):
-    """Returns the images of a task's digits, float32 `[m, 32, 32, 3]` in [-1, 1], and labels."""
+    """Returns a task's digits as float32 images `[m, 32, 32, 3]` in [-1, 1], and their labels."""
     images = np.stack([example["image"] for example in examples.dataset().as_numpy_iterator()])
     return bit_keras.preprocess_input(images.repeat(4, axis=1).repeat(4, axis=2)), examples.labels
 

@@ -36,7 +36,7 @@ def main(_):
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever).start()
         handle = f"http://127.0.0.1:{server.server_port}/my/small/1"
-        images = tf.random.uniform((2, 97, 131, 3))  # in [0, 1]
+        images = tf.random.uniform((2, 97, 131, 3))  # values in [0, 1]
         print(f"{handle} gives logits {hub.load(handle)(images).shape}")
 
         server.shutdown()

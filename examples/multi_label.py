@@ -1,4 +1,4 @@
-"""Says which digits a picture of two digits holds: several labels an image.
+"""Recognizes both digits of a picture: training with several labels for one image.
 
     python examples/multi_label.py [--strategy mirrored]
 
@@ -28,9 +28,9 @@ def main(_):
     keras.utils.set_random_seed(0)
     pixels, labels = load_digits(return_X_y=True)
     pixels = pixels.reshape(-1, 8, 8, 1).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
-    images = bit_keras.preprocess_input(pixels * 255 / 16)  # [1797, 32, 32, 3]
+    images = bit_keras.preprocess_input(pixels * 255 / 16)  # shape [1797, 32, 32, 3]
     x_train, y_train = pairs(images[:1437], labels[:1437], 32 * _STEPS.value)
-    x_test, y_test = pairs(images[1437:], labels[1437:], 360)  # the last writers' digits
+    x_test, y_test = pairs(images[1437:], labels[1437:], 360)  # digits of the last writers only
     print(f"{len(x_train)} pictures of two digits to train on, {len(x_test)} to test on")
 
     with bit_keras.strategy(_STRATEGY.value).scope():

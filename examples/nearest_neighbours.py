@@ -17,11 +17,11 @@ import bit_keras
 _MODEL = flags.DEFINE_string("model", None, "A network of this package, as a .keras file.")
 _STEPS = flags.DEFINE_integer("steps", 150, "Training steps without --model, of 64 images each.")
 
-QUERIES, NEIGHBOURS = 6, 5  # in the picture
+QUERIES, NEIGHBOURS = 6, 5  # test images, and neighbours of each, in the picture
 
 
 def digits(examples):
-    """Returns the images of a task's digits, float32 `[m, 32, 32, 3]` in [-1, 1], and labels."""
+    """Returns a task's digits as float32 images `[m, 32, 32, 3]` in [-1, 1], and their labels."""
     images = np.stack([example["image"] for example in examples.dataset().as_numpy_iterator()])
     return bit_keras.preprocess_input(images.repeat(4, axis=1).repeat(4, axis=2)), examples.labels
 

@@ -40,7 +40,7 @@ _DATA = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string("output", "normalization_results", "Directory of what is written.")
 
-# What the numbers depend on, beside the seed: flags.
+# Names of the flags that change the numbers of a run; the seed changes them too.
 SETTINGS = ("images", "large_batch", "small_batch", "rate", "shots", "steps", "transfer_rate")
 NETWORKS = {  # normalization, standardize
     "GN+WS": ("group", True),
@@ -49,9 +49,9 @@ NETWORKS = {  # normalization, standardize
     "BN": ("batch", False),
 }
 FEW_SHOT_BATCH = 25
-TEST_IMAGES = 2_000  # of each half: the same for all networks, so their differences are surer
-# Of batch normalization's running statistics, as in PyTorch's ResNets: Keras' 0.99 forgets its
-# start in some hundred steps, and there are fewer here.
+TEST_IMAGES = 2_000  # of each half of the classes; all networks are tested on the same images
+# Momentum of batch normalization's running statistics, as in PyTorch's ResNets. Keras' default of
+# 0.99 needs several hundred steps to forget the initial values, and a run here has fewer.
 BATCH_MOMENTUM = 0.9
 
 
@@ -74,7 +74,7 @@ def main(_):
     recipes = {}
     for network, seed in tqdm(todo, desc="networks x seeds", unit="run"):
         if network not in recipes:
-            recipes = {network: recipes_of(network)}  # those before are done with
+            recipes = {network: recipes_of(network)}  # drops the networks of earlier rows
         results["runs"] += run(network, seed, recipes[network], source, target)
         write_whole(folder / "results.json", json.dumps(results, indent=1))
 
@@ -147,7 +147,7 @@ class Recipe:
         self.model.optimizer.build(self.model.trainable_variables)
 
     def train(self, weights, images, labels, rng):
-        """Returns the weights that training on the images, in an order drawn anew, leads to."""
+        """Trains from the given weights, on images in random order, and returns the new weights."""
         self.model.set_weights(weights)
         for variable in self.model.optimizer.variables:
             variable.assign(np.zeros(variable.shape))
@@ -170,7 +170,7 @@ def recipes_of(network):
     upstream = {}
     for batch in (_LARGE.value, _SMALL.value):
         part = batch / 128
-        # The statistics of small batches are averaged over as many images.
+        # The momentum makes the running statistics cover equally many images at both batch sizes.
         upstream[batch] = Recipe(
             network,
             batch,
@@ -217,7 +217,7 @@ def run(network, seed, recipes, source, target):
 
 
 def read_results(path, settings):
-    """Returns what an earlier start has left, or what an empty file would hold."""
+    """Returns the results of an earlier start of the program, or empty results."""
     if not path.exists():
         return {"settings": settings, "runs": []}
     results = json.loads(path.read_text())

@@ -35,7 +35,7 @@ def main(_):
     keras.utils.set_random_seed(0)
     digits = load_digits().images
     x_train, y_train = rotated(digits[:1437], 32 * _STEPS.value)
-    x_test, y_test = rotated(digits[1437:], 360)  # the last writers' digits
+    x_test, y_test = rotated(digits[1437:], 360)  # digits of the last writers only
 
     with bit_keras.strategy(_STRATEGY.value).scope():
         body = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, include_top=False)

@@ -42,7 +42,7 @@ def main(_):
 
     serve = tf.saved_model.load(_OUTPUT.value).signatures["serving_bytes"]
     files = [tf.io.encode_png(image).numpy() for image in images[:10].astype("uint8")]
-    files[3] = files[3][:40]  # cut off
+    files[3] = files[3][:40]  # a damaged file
     answer = {name: tensor.numpy() for name, tensor in serve(tf.constant(files)).items()}
     for label, best, probability, name in zip(
         labels[:10], *(answer[k][:, 0] for k in ("classes", "probabilities", "names")), strict=True

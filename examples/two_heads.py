@@ -30,9 +30,9 @@ def main(_):
     keras.utils.set_random_seed(0)
     pixels, labels = load_digits(return_X_y=True)
     pixels = pixels.reshape(-1, 8, 8, 1).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
-    images = bit_keras.preprocess_input(pixels * 255 / 16)  # [1797, 32, 32, 3]
+    images = bit_keras.preprocess_input(pixels * 255 / 16)  # shape [1797, 32, 32, 3]
     x_train, y_train = turned(images[:1437], labels[:1437], 64 * _STEPS.value)
-    x_test, y_test = turned(images[1437:], labels[1437:], 360)  # the last writers' digits
+    x_test, y_test = turned(images[1437:], labels[1437:], 360)  # digits of the last writers only
     with bit_keras.strategy(_STRATEGY.value).scope():
         body = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, include_top=False)
         heads = {"digit": keras.layers.Dense(10), "turn": keras.layers.Dense(4)}

@@ -25,8 +25,8 @@ DECAY = 0.01  # BiT pre-trains with 1e-4: so few steps as here would hardly show
 def main(_):
     pixels, labels = load_digits(return_X_y=True)
     pixels = pixels.reshape(-1, 8, 8, 1).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
-    images = bit_keras.preprocess_input(pixels * 255 / 16)  # [1797, 32, 32, 3]
-    chosen = np.random.default_rng(0).integers(1437, size=64 * _STEPS.value)  # 360 are left to test
+    images = bit_keras.preprocess_input(pixels * 255 / 16)  # shape [1797, 32, 32, 3]
+    chosen = np.random.default_rng(0).integers(1437, size=64 * _STEPS.value)  # not the test images
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

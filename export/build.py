@@ -1,11 +1,11 @@
-"""Makes one module: SavedModel, archive and record, each compared with the model.
+"""Builds the files of one module (SavedModel, tar.gz and JSON), and compares them with its model.
 
     python -m export.build MODULE.json DIRECTORY
 
-A process of its own for each module, because the names in a graph are numbered through a process:
-only in a fresh one the same model gives the same bytes. It ends when its standard input does, so
-that it does not outlive a publisher that was killed. Exit status 2: what is in DIRECTORY/error.txt
-was refused.
+Each module is built in its own process. TensorFlow numbers the names in graphs through the whole
+process, so only a new process gives the same bytes for the same model. The process ends when its
+standard input is closed, so it does not outlive a publisher that was killed. If the module is
+refused, the exit status is 2, and the reason is in DIRECTORY/error.txt.
 """
 
 import json
@@ -13,43 +13,33 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 import bit_keras
-from bit_keras.checkpoints.cache import cache_path
-from bit_keras.checkpoints.catalog import CHECKPOINTS
-from bit_keras.preprocessing import class_names
-from bit_keras.studies.model_source import find_model
 from export.error import PublishError
 from export.modules import Module
 from export.placing import ARCHIVE, ERROR, MODULE, RECORD
 from export.site import digests, sha256
 from export.tarball import pack, unpack
 
-# As Google's modules take their images.
+# The values of black and white in the images that Google's BiT modules take.
 _RANGE = (0, 1)
 
-# Largest difference over the largest value: what float32 rounds, and half precision in a graph
-# that TensorFlow has optimized.
-_BOUND, _HALF_BOUND = 1e-5, 5e-2
-
-# Height and width of the images compared, where the model's are free.
-_SIZE = (97, 131)
+# Batch size, height and width of the images on which the exported SavedModel is compared with the
+# model.
+_TEST_SHAPES = ((2, 97, 131),)
 
 
 def build(module: Module, directory: Path) -> None:
-    """Writes a module's parts into an empty directory.
+    """Writes a module's SavedModel, tar.gz file and JSON description into an empty directory.
 
     Raises:
-        PublishError: the archive, unpacked and loaded, is not the model.
-        RuntimeError: nor is the SavedModel.
-        ValueError: the weights do not fit, or cannot be exported.
-        OSError: weights or names are not on this machine and cannot be fetched.
+        PublishError: the archive, unpacked and loaded, gives other numbers than the model.
+        RuntimeError: the SavedModel gives other numbers than the model.
+        ValueError: the weights do not fit the model, or the model cannot be exported.
+        OSError: weights or class names are not on this machine and cannot be downloaded.
     """
     names = _class_names(module)
     model = _load(module)
@@ -65,8 +55,15 @@ def build(module: Module, directory: Path) -> None:
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         unpack(directory / ARCHIVE, Path(folder))
         if digests(Path(folder)) != files:
-            raise PublishError(f"{module.handle}: the archive has other files than the module.")
-        _compare(module, model, folder)
+            raise PublishError(
+                f"{module.handle}: the files in the archive differ from the module's files."
+            )
+        try:
+            bit_keras.check_export(model, folder, _RANGE, shapes=_TEST_SHAPES)
+        except RuntimeError as error:
+            raise PublishError(
+                f"{module.handle}: the archive gives other numbers than the model. {error}"
+            ) from error
     record = _record(module, directory, files)
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     (directory / RECORD).write_text(text, "utf-8")
@@ -75,48 +72,20 @@ def build(module: Module, directory: Path) -> None:
 def _class_names(module: Module) -> list[str] | tuple[str, ...] | None:
     if module.upstream_classes is None:
         return module.class_names
-    return class_names(module.upstream_classes)[1]
+    return bit_keras.class_names(module.upstream_classes)[1]
 
 
 def _load(module: Module) -> keras.Model:
     if module.model is None:
-        return find_model(module.weights).load()
+        return bit_keras.find_model(module.weights).load()
     return bit_keras.create(module.model, pretrained=module.weights, include_top=module.include_top)
 
 
-def _compare(module: Module, model: keras.Model, directory: str) -> None:
-    """Raises a PublishError unless a SavedModel gives the model's numbers, as a user loads it."""
-    loaded = tf.saved_model.load(directory)
-    fixed = model.input_shape[1:3]
-    size = [side or free for side, free in zip(fixed, _SIZE, strict=True)]
-    images = np.random.default_rng(0).uniform(*_RANGE, (2, *size, 3)).astype("float32")
-    expected = _numpy(model(images * 2 - 1, training=False))
-    (served,) = loaded.signatures["serving_default"](tf.constant(images)).values()
-    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in _layers(model))
-    bound = _HALF_BOUND if half else _BOUND
-    for found in (loaded(images, training=False), served):
-        difference, largest = np.abs(_numpy(found) - expected).max(), np.abs(expected).max()
-        # Not as a quotient: the logits of a new head are all zero.
-        if not difference <= bound * largest:
-            raise PublishError(
-                f"{module.handle}: the archive, loaded, differs from the model by {difference:.2g} "
-                f"where the largest value is {largest:.2g}; expected at most {bound:.0e} of that."
-            )
-
-
-def _numpy(tensor) -> np.ndarray:
-    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-
-
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
-
-
 def _record(module: Module, directory: Path, files: dict[str, str]) -> dict:
-    checkpoint = None if module.sha256 else CHECKPOINTS[module.model, module.weights]
+    file, checkpoint = Path(module.weights), None
+    if module.sha256 is None:
+        found = bit_keras.find_model(module.model, module.weights)
+        file, checkpoint = found.file, found.checkpoint
     accuracy = None
     if checkpoint and module.include_top and checkpoint.accuracy is not None:
         accuracy = {"percent": checkpoint.accuracy, "reported_by": checkpoint.reported_by}
@@ -128,7 +97,7 @@ def _record(module: Module, directory: Path, files: dict[str, str]) -> dict:
         "source": {
             "model": module.model,
             "file": module.source,
-            "sha256": module.sha256 or sha256(cache_path(module.source)),
+            "sha256": module.sha256 or sha256(file),
             "published": checkpoint is not None,
         },
         "licence": module.licence,
@@ -145,7 +114,7 @@ def _end_with_the_publisher() -> None:
 
 
 def main(module: str, directory: str) -> int:
-    """Builds what a file of `Module`'s values describes; returns the exit status."""
+    """Builds the module that a JSON file describes; returns the exit status."""
     threading.Thread(target=_end_with_the_publisher, daemon=True).start()
     values = json.loads(Path(module).read_text("utf-8"))
     if values["class_names"] is not None:

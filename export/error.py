@@ -1,5 +1,5 @@
-"""What the publishing program refuses, and why."""
+"""The error that the publishing program raises for its user."""
 
 
 class PublishError(Exception):
-    """A module that is not published; the message says why and what to do."""
+    """A module cannot be published; the message says why and what to do."""

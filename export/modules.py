@@ -1,4 +1,4 @@
-"""Which modules a model of the zoo, an npz file or a trained model gives."""
+"""Finds the modules to publish for a model of the zoo, an npz file or a trained model."""
 
 import hashlib
 import json
@@ -6,14 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import bit_keras
-from bit_keras.checkpoints.catalog import CHECKPOINTS
-from bit_keras.checkpoints.npz import read_contents
-from bit_keras.studies.model_source import find_model
 from export.error import PublishError
 from export.handle import check_handle
 from export.site import sha256
 
-# The release's code and weights (google-research/big_transfer).
+# The licence of the official code and weights (google-research/big_transfer).
 _ZOO_LICENCE = "Apache-2.0"
 
 _NOT_STATED = "not stated"
@@ -21,18 +18,22 @@ _NOT_STATED = "not stated"
 
 @dataclass(frozen=True)
 class Module:
-    """What a published module is made of.
+    """A module to publish: its handle, model, weights and description.
 
     Attributes:
-        handle: its name and version.
+        handle: the name and version of the module.
         model: a name of the zoo, or None for a file that has its own network.
         weights: the name of a published checkpoint, or the path of an npz or .keras file.
-        include_top: whether it classifies; else it gives features.
-        sha256: of the file, or None for a published checkpoint, which may be still to be fetched.
-        upstream_classes: 1000 or 21843 where the release's list names its classes.
-        class_names: otherwise, or None for numbers.
-        image_size: side in pixels to which `serving_bytes` resizes; None is the export's default.
-        licence: of the weights.
+        include_top: if True, the module is a classifier; if False, it gives features.
+        sha256: the digest of the file, or None for a published checkpoint, which may not be
+            downloaded yet.
+        upstream_classes: 1000 or 21843 if the class names are those of the official release, else
+            None.
+        class_names: the class names of a module without `upstream_classes`; None means that the
+            classes have numbers for names.
+        image_size: the side in pixels to which `serving_bytes` resizes images; None means the
+            default of `bit_keras.export_saved_model`.
+        licence: the licence of the weights.
     """
 
     handle: str
@@ -47,25 +48,27 @@ class Module:
 
     @property
     def source(self) -> str:
-        """The file that the weights are in, without its directory."""
+        """The name of the file of the weights, without its directory."""
         if self.sha256 is None:
-            return CHECKPOINTS[self.model, self.weights].file
+            return bit_keras.find_model(self.model, self.weights).checkpoint.file
         return Path(self.weights).name
 
     def identity(self) -> str:
-        """Returns a digest of all that the module's content depends on, but for software."""
+        """Returns the sha256 of all that decides a module's content, except software versions."""
         values = {**asdict(self), "weights": self.source}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class _Row:
-    suffix: str  # of the handle
+    """A kind of module, published for each model of a family; `suffix` is part of its handle."""
+
+    suffix: str
     checkpoint: str
     include_top: bool
 
 
-# As Google's modules on TF-Hub are named.
+# Maps a family of models to its kinds of modules, which are named like Google's on TF-Hub.
 _ROWS = {
     "S": (
         _Row("", "upstream", False),
@@ -76,12 +79,13 @@ _ROWS = {
         _Row("/imagenet21k_classification", "upstream", True),
         _Row("/ilsvrc2012_classification", "ilsvrc2012", True),
     ),
-    "L": (),  # never released
+    # The weights of the family BiT-L were never released.
+    "L": (),
 }
 
 
 def modules_of_zoo() -> list[Module]:
-    """Returns the modules of every model that has published weights."""
+    """Returns the modules to publish for all models of the zoo that have published weights."""
     return [module for model in bit_keras.list_models() for module in _published(model)]
 
 
@@ -93,22 +97,22 @@ def modules_of(
     image_size: int | None = None,
     licence: str | None = None,
 ) -> list[Module]:
-    """Returns the modules that the publisher's flags ask for.
+    """Returns the modules to publish for the values of the command-line flags.
 
     Args:
         model: a name of the zoo, or None.
         weights: an npz file of that model, or without a model a .keras file or a run's directory;
             None for the model's published checkpoints.
-        handle: of the one module that a file gives. None for an npz file that stands in for a
+        handle: the handle of the module that a file gives; None for an npz file that replaces a
             published checkpoint.
-        class_names: of a file's classes.
-        image_size: side in pixels for `serving_bytes`.
-        licence: of a file's weights.
+        class_names: the names of the classes of a file.
+        image_size: the side in pixels to which `serving_bytes` resizes images.
+        licence: the licence of a file's weights.
 
     Raises:
-        PublishError: the arguments do not go together.
-        OSError: there is no such file.
-        ValueError: an unknown model, or a file that is none.
+        PublishError: the arguments contradict each other.
+        OSError: the file does not exist.
+        ValueError: the model is unknown, or the file is not a file of weights.
     """
     if handle is not None:
         check_handle(handle)
@@ -127,14 +131,14 @@ def modules_of(
 def _of_name(model, handle, *others) -> list[Module]:
     if model is None:
         raise PublishError(
-            "Nothing to publish: give --model=BiT-M-R50x1, --weights=model.keras with "
+            "There is nothing to publish. Give --model=BiT-M-R50x1, or --weights=model.keras with "
             "--handle=my/flowers/1, or --all."
         )
     if handle is not None or any(other is not None for other in others):
         raise PublishError(
-            f"Without --weights, {model} has the handles, class names, image size and licence of "
-            "its published checkpoints: leave --handle, --class_names, --image_size and --licence "
-            "out."
+            f"Without --weights, {model} is published with the handles, class names, image size "
+            "and licence of its published checkpoints. Leave --handle, --class_names, --image_size "
+            "and --licence out."
         )
     modules = _published(model)
     if not modules:
@@ -145,19 +149,20 @@ def _of_name(model, handle, *others) -> list[Module]:
 
 
 def _published(model: str) -> list[Module]:
-    bit_keras.list_checkpoints(model)  # refuses an unknown name, and says which is the nearest
+    # list_checkpoints is called only because it raises an error for an unknown model name.
+    bit_keras.list_checkpoints(model)
     return [_of_row(model, row) for row in _ROWS[_family(model)]]
 
 
 def _of_row(model: str, row: _Row) -> Module:
-    checkpoint = CHECKPOINTS[model, row.checkpoint]
+    checkpoint = bit_keras.find_model(model, row.checkpoint)
     return Module(
         handle=_handle(model, row),
         model=model,
         weights=row.checkpoint,
         include_top=row.include_top,
         upstream_classes=checkpoint.classes if row.include_top else None,
-        image_size=checkpoint.resolution,
+        image_size=checkpoint.crop,
         licence=_ZOO_LICENCE,
     )
 
@@ -165,19 +170,19 @@ def _of_row(model: str, row: _Row) -> Module:
 def _of_npz(model: str, weights: str, handle: str | None, own: dict) -> list[Module]:
     bit_keras.list_checkpoints(model)
     path = Path(weights).expanduser().resolve()
-    classes = read_contents(path).classes
+    classes = bit_keras.read_contents(path).classes
     own |= {"model": model, "weights": str(path), "sha256": sha256(path)}
     if handle is not None:
         return [Module(handle, include_top=classes is not None, **own)]
     rows = [
         row
         for row in _ROWS[_family(model)]
-        if CHECKPOINTS[model, row.checkpoint].classes == classes
+        if bit_keras.find_model(model, row.checkpoint).classes == classes
     ]
     if not rows:
         raise PublishError(
-            f"{path} has {classes or 'no'} classes, which no published checkpoint of {model} has. "
-            "Give the module a name and a version: --handle=my/flowers/1."
+            f"{path} has {classes or 'no'} classes, but no published checkpoint of {model} has as "
+            "many. Give the module a name and a version, such as --handle=my/flowers/1."
         )
     named = own["class_names"] is not None
     head = {True: {"upstream_classes": None if named else classes}, False: {"class_names": None}}
@@ -190,25 +195,29 @@ def _of_npz(model: str, weights: str, handle: str | None, own: dict) -> list[Mod
 
 
 def _of_saved(weights: str, handle: str | None, own: dict) -> Module:
-    source = find_model(weights)
+    source = bit_keras.find_model(weights)
     if source.task is None and Path(weights).suffix != ".keras":
-        raise PublishError(f"--weights={weights} without --model: expected a .keras file.")
+        raise PublishError(
+            f"--weights={weights} was given without --model. Expected a .keras file or a run."
+        )
     if handle is None:
-        raise PublishError(f"{weights} needs a name and a version: --handle=my/flowers/1.")
+        raise PublishError(
+            f"{weights} needs a name and a version. Give them, such as --handle=my/flowers/1."
+        )
     path = source.file.resolve()
-    if own["class_names"] is None and source.task is not None:
-        own["class_names"] = _names_of_task(source.task)
+    if own["class_names"] is None:
+        own["class_names"] = _names_of_run(source)
     own["image_size"] = own["image_size"] or source.crop
     return Module(handle, model=None, weights=str(path), sha256=sha256(path), **own)
 
 
-def _names_of_task(name: str) -> tuple[str, ...]:
+def _names_of_run(source) -> tuple[str, ...] | None:
     try:
-        return tuple(bit_keras.task(name).class_names)
+        return source.class_names
     except (ValueError, OSError, ImportError) as error:
         raise PublishError(
-            f"The names of the classes of {name} are not to be had ({error}). Give a file with a "
-            "name a line: --class_names."
+            f"The class names of {source.task} cannot be loaded ({error}). Give a text file with "
+            "one name in each line as --class_names."
         ) from error
 
 

@@ -1,6 +1,8 @@
-"""The pages of a site, made of the records in it: one a module, and the index."""
+"""Writes the web pages of published modules: one page for each module, and the index."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import jinja2
@@ -15,13 +17,14 @@ _OUTPUTS = {
     "feature_map": "A map of features, `[batch, height, width, channels]`, float32.",
 }
 
-_EXAMPLE_SIZE = 224  # the side of the images that upstream models were trained on
+# The height and width in pixels of the images with which upstream models were trained.
+_EXAMPLE_SIZE = 224
 
 
 def write_pages(site: Path) -> None:
-    """Writes the page of each module, index.html and index.json, where they are not so already.
+    """Writes the page of each module, index.html and index.json, if their content has changed.
 
-    They depend on nothing but the records, so that the same modules have the same pages.
+    The pages depend only on the records, so the same modules always have the same pages.
     """
     records = read_records(site)
     for record in records:
@@ -66,9 +69,11 @@ def _title(description: dict) -> str:
 
 
 def _source(source: dict) -> str:
+    """Returns where the weights are from, as Markdown."""
+    file = _code(source["file"])
     if source["published"]:
-        return f"`{source['file']}` of the official release (google-research/big_transfer)"
-    return f"`{source['file']}`{' for ' + source['model'] if source['model'] else ''}"
+        return f"{file} of the official release (google-research/big_transfer)"
+    return f"{file}{' for ' + _text(source['model']) if source['model'] else ''}"
 
 
 def _accuracy(accuracy: dict | None) -> str | None:
@@ -95,9 +100,30 @@ def _index(records: list[dict]) -> str:
     return json.dumps({"modules": modules}, indent=2) + "\n"
 
 
-def _cell(text: str) -> str:
-    """A text as a cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+# Characters that mean something within a line of Markdown.
+_MARKDOWN = re.compile(r"[\\`*_\[\]|~]")
+
+
+def _text(text: str) -> str:
+    r"""Returns a text on one line, so that Markdown shows it unchanged, also in a table.
+
+    Some renderers know no backslash before < and >, which become entities of HTML.
+
+    >>> print(_text("a_b <i>"))
+    a\_b &lt;i&gt;
+    """
+    return _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+
+
+def _code(text: str) -> str:
+    r"""Returns a text as code in Markdown, also in a table.
+
+    Between backticks, a backslash before a bar would end the cell, so a tag of HTML is used.
+
+    >>> print(_code("a`b"))
+    <code>a\`b</code>
+    """
+    return f"<code>{_text(text)}</code>"
 
 
 def _templates() -> jinja2.Environment:
@@ -107,5 +133,5 @@ def _templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = _cell
+    environment.filters["text"] = _text
     return environment

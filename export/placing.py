@@ -1,8 +1,8 @@
-"""Modules that appear in a site whole or not at all, whenever the publisher is killed.
+"""Places modules in a site, so that a killed publisher never leaves an incomplete module.
 
-A module is made in `.publisher/incoming/`. One rename to `.publisher/ready/` publishes it: from
-there its parts are moved into place, and a publisher that was killed meanwhile leaves that to the
-next one, which begins with it.
+A module is built in `.publisher/incoming/`. Renaming its directory to `.publisher/ready/` publishes
+it; from there, its parts are moved into place. If the publisher is killed before all parts are
+moved, the next publisher moves the rest before it does anything else.
 """
 
 import contextlib
@@ -14,11 +14,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bit_keras.atomic_file import sync_entries, sync_tree
 from export.error import PublishError
 from export.site import archive_path, module_directory, read_record, record_path
 
-# The parts of a module, in .publisher/, and why there is none.
+# File names in .publisher/: the parts of a module, and the error message if it is refused.
 MODULE, ARCHIVE, RECORD, ERROR = "module", "archive", "record.json", "error.txt"
 
 _REPLACED = "replaced"
@@ -26,10 +25,10 @@ _REPLACED = "replaced"
 
 @contextlib.contextmanager
 def opened(site: Path) -> Iterator[None]:
-    """Makes a site, holds it for this process, and ends what a killed one had begun.
+    """Creates a site if needed, locks it, and finishes the work of a killed publisher.
 
     Raises:
-        PublishError: another process holds it.
+        PublishError: another process has locked the site.
     """
     (site / ".publisher").mkdir(parents=True, exist_ok=True)
     try:
@@ -39,12 +38,14 @@ def opened(site: Path) -> Iterator[None]:
                 _move_into_place(site, directory)
             yield
     except Timeout:
-        raise PublishError(f"Another publisher is at work on {site}: wait for it.") from None
+        raise PublishError(
+            f"Another publisher is working on {site}. Wait until it has finished."
+        ) from None
 
 
 @contextlib.contextmanager
 def staging(site: Path) -> Iterator[Path]:
-    """Yields an empty directory in the site, which is removed in the end."""
+    """Yields an empty directory in the site, which is removed when the block ends."""
     directory = _incoming(site) / secrets.token_hex(8)
     directory.mkdir(parents=True)
     try:
@@ -54,34 +55,34 @@ def staging(site: Path) -> Iterator[Path]:
 
 
 def place_module(site: Path, staged: Path) -> None:
-    """Publishes a directory of `staging` that has MODULE, ARCHIVE and RECORD, all at once.
+    """Publishes the files of a module, which lie in a temporary directory made by `staging`.
 
-    A module that is there under the record's handle is replaced.
+    A published module with the same handle is replaced.
     """
-    sync_tree(staged)
+    _sync_tree(staged)
     ready = _ready(site) / staged.name
     ready.parent.mkdir(exist_ok=True)
     os.rename(staged, ready)
-    sync_entries(ready.parent)
+    _sync(ready.parent)
     _move_into_place(site, ready)
 
 
 def place_text(site: Path, path: Path, text: str) -> None:
-    """Writes a text file of the site, whole or not at all, unless it says so already."""
+    """Writes a text file of the site atomically, unless it has this content already."""
     content = text.encode()
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with staging(site) as staged:
         (staged / "text").write_bytes(content)
-        sync_tree(staged)
+        _sync_tree(staged)
         os.replace(staged / "text", path)
 
 
 def _move_into_place(site: Path, ready: Path) -> None:
-    """Moves the parts of a module, those that a killed process has not yet moved.
+    """Moves a module's files into place; those that a killed process has moved are skipped.
 
-    The record goes last: without it, all that is left in `ready` is rubbish.
+    The record is moved last. If `ready` contains no record, all parts are in place.
     """
     if (ready / RECORD).exists():
         handle = read_record(ready / RECORD)["handle"]
@@ -96,10 +97,25 @@ def _move_into_place(site: Path, ready: Path) -> None:
         if (ready / ARCHIVE).exists():
             os.replace(ready / ARCHIVE, archive)
         for path in (directory, archive, record):
-            sync_entries(path.parent)
+            _sync(path.parent)
         os.replace(ready / RECORD, record)
-        sync_entries(record.parent)
+        _sync(record.parent)
     shutil.rmtree(ready)
+
+
+def _sync_tree(directory: Path) -> None:
+    """Flushes a directory and everything below it to the disk."""
+    for path in (directory, *directory.rglob("*")):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Flushes a file, or a directory's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _incoming(site: Path) -> Path:

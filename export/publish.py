@@ -5,13 +5,13 @@
     python -m export.publish --site site --weights flowers.keras --handle my/flowers/1
     python -m export.publish --site site --all
 
-A model of the zoo gives its feature vector, bit/m-r50x1/1, and its classifiers, such as
-bit/m-r50x1/ilsvrc2012_classification/1. `python -m http.server --directory site/http` is then
-enough for hub.load("http://127.0.0.1:8000/bit/m-r50x1/1").
+A model of the zoo is published as a feature vector, bit/m-r50x1/1, and as classifiers, such as
+bit/m-r50x1/ilsvrc2012_classification/1. After `python -m http.server --directory site/http`,
+hub.load("http://127.0.0.1:8000/bit/m-r50x1/1") loads the feature vector.
 
-A module appears whole or not at all, and only if its archive, unpacked and loaded again, gives the
-model's numbers. Started again, the program goes on where it stopped. Exit status: 0 when all that
-was asked for is published, 1 when a module is not, 2 when the request makes no sense.
+A module is published only if its archive, unpacked and loaded again, gives the model's numbers, and
+never incompletely. If the program was interrupted, the same command continues. The exit status is 0
+if all modules are published, 1 if a module is not, and 2 if the flags contradict each other.
 """
 
 import dataclasses
@@ -33,25 +33,30 @@ from export.page import write_pages
 from export.placing import ERROR, RECORD, opened, place_module, staging
 from export.site import is_intact, published_record, read_record
 
-_SITE = flags.DEFINE_string("site", "site", "Directory of the tree to be written.")
+_SITE = flags.DEFINE_string("site", "site", "Directory that the modules are written to.")
 _MODEL = flags.DEFINE_string("model", None, "A model of the zoo, such as BiT-M-R50x1.")
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "With --model an npz file, which without --handle stands in for the published one with as many "
-    "classes; without --model a .keras file or the directory of a run.",
+    "With --model, an npz file; without --handle, it replaces the published checkpoint with as "
+    "many classes. Without --model, a .keras file or the directory of a run.",
 )
-_HANDLE = flags.DEFINE_string("handle", None, "Name and version for --weights: my/flowers/1.")
+_HANDLE = flags.DEFINE_string(
+    "handle", None, "Name and version of the module of --weights, such as my/flowers/1."
+)
 _CLASS_NAMES = flags.DEFINE_string(
-    "class_names", None, "Text file that names the classes of --weights, a line each."
+    "class_names", None, "Text file with the class names of --weights, one in each line."
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Side in pixels to which serving_bytes resizes, for --weights.", 1
+    "image_size", None, "Side in pixels to which serving_bytes resizes images, for --weights.", 1
 )
-_LICENCE = flags.DEFINE_string("licence", None, "Of --weights, for the page.")
+_LICENCE = flags.DEFINE_string("licence", None, "Licence of --weights, which the page shows.")
 _ALL = flags.DEFINE_bool("all", False, "Publish every model of the zoo that was released.")
 _OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Build anew what is published, and replace it. Versions are immutable else."
+    "overwrite",
+    False,
+    "Build published modules again and replace them; by default, a published "
+    "version does not change.",
 )
 
 BUILD = (sys.executable, "-m", "export.build")
@@ -63,20 +68,20 @@ def publish_all(
     overwrite: bool = False,
     build: Callable[[Module, Path], None] | None = None,
 ) -> bool:
-    """Publishes modules into a site, those that are not there yet, and prints what became of each.
+    """Publishes modules into a site, and prints the result for each of them.
 
     Args:
-        site: the tree; it is made if need be.
-        modules: what to publish. One that fails does not stop the others.
-        overwrite: whether modules that are there are built anew and replaced.
-        build: writes a module's parts into an empty directory; the default does so in a process of
-            its own.
+        site: the directory of the site; it is created if needed.
+        modules: the modules to publish. If one fails, the others are still published.
+        overwrite: if True, build published modules again and replace them.
+        build: writes a module's parts into an empty directory; the default does this in a new
+            process.
 
     Returns:
-        Whether all are published.
+        True if all modules are published.
 
     Raises:
-        PublishError: the site cannot be worked on.
+        PublishError: another publisher is working on the site.
     """
     failed = False
     with opened(site):
@@ -93,7 +98,7 @@ def publish_all(
 def publish(
     site: Path, module: Module, overwrite: bool, build: Callable[[Module, Path], None]
 ) -> str:
-    """Publishes one module into a site that is held; returns what was done."""
+    """Publishes one module into a locked site; returns a text such as "published already"."""
     old = published_record(site, module.handle)
     if old and not overwrite:
         if old["identity"] != module.identity():
@@ -110,10 +115,10 @@ def publish(
 
 
 def run_build(module: Module, directory: Path) -> None:
-    """Builds a module in a process of its own.
+    """Builds a module in a new process.
 
     Raises:
-        PublishError: the process refused it, or failed.
+        PublishError: the process refused the module, or failed.
     """
     specification = directory / "specification.json"
     specification.write_text(json.dumps(dataclasses.asdict(module)), "utf-8")
@@ -121,11 +126,13 @@ def run_build(module: Module, directory: Path) -> None:
     paths = os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"}
     environment |= {"KERAS_BACKEND": "tensorflow"}
-    environment["TMPDIR"] = str(directory)  # which is removed, however the process ends
+    # Temporary files go into a directory that is removed, however the child process ends.
+    environment["TMPDIR"] = str(directory)
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with subprocess.Popen(
         [*BUILD, str(specification), str(directory)],
-        stdin=subprocess.PIPE,  # held open: the process ends when it is closed
+        # The child process ends when the pipe to its standard input is closed.
+        stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -138,18 +145,19 @@ def run_build(module: Module, directory: Path) -> None:
         raise PublishError((directory / ERROR).read_text("utf-8"))
     if status < 0:
         raise PublishError(
-            f"It was ended by {signal.Signals(-status).name}; if nobody did that, memory ran out."
+            f"The build was ended by {signal.Signals(-status).name}. If nobody sent this signal, "
+            "the memory of the machine was too small."
         )
     if status:
-        raise PublishError(f"Building it failed, by a fault of the program:\n{said}")
+        raise PublishError(f"The build failed because of a fault in the program:\n{said}")
 
 
 def _immutable(record: dict) -> PublishError:
     handle, source = record["handle"], record["source"]
     return PublishError(
-        f"{handle} is published, from {source['file']} (sha256 {source['sha256'][:12]}), with "
-        "other weights, class names, image size, licence or file name than asked for. Versions are "
-        f"immutable: publish {next_version(handle)}, or "
+        f"{handle} is already published, from {source['file']} (sha256 {source['sha256'][:12]}), "
+        "but its weights, class names, image size, licence or file name differ from those that "
+        f"were asked for. A published version does not change: publish {next_version(handle)}, or "
         "pass --overwrite."
     )
 
@@ -165,28 +173,50 @@ def _asked_for() -> list[Module]:
     }
     if not _ALL.value:
         if _CLASS_NAMES.value is not None:
-            lines = Path(_CLASS_NAMES.value).expanduser().read_text("utf-8-sig").splitlines()
-            given["class_names"] = tuple(lines)
+            given["class_names"] = _lines(Path(_CLASS_NAMES.value).expanduser())
         return modules_of(**given)
     others = [f"--{name}" for name, value in given.items() if value is not None]
     if others:
-        raise PublishError(f"--all takes the zoo as it is: leave {', '.join(others)} out.")
+        raise PublishError(
+            f"--all publishes all models of the zoo, so it takes no {', '.join(others)}."
+        )
     return modules_of_zoo()
 
 
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text("utf-8-sig").splitlines())
+    except UnicodeDecodeError as error:
+        raise PublishError(
+            f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}). Save it "
+            "in UTF-8."
+        ) from None
+
+
 def main(arguments: list[str]) -> int:
-    """Publishes what the flags ask for; returns the exit status."""
+    """Publishes the modules that the command-line flags select; returns the exit status."""
     try:
         if arguments[1:]:
-            raise PublishError(f"Unexpected {arguments[1]!r}: flags are written --name=value.")
+            raise PublishError(
+                f"Unexpected argument {arguments[1]!r}. Flags are written as --name=value."
+            )
         site = Path(_SITE.value).expanduser().resolve()
         return 0 if publish_all(site, _asked_for(), _OVERWRITE.value) else 1
     except (PublishError, ValueError, OSError) as error:
         print(textwrap.indent(str(error), "export.publish: ")[:4000], file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130  # what shells give for Ctrl-C
+        # 130 is the usual exit status of a program that was stopped by Ctrl-C.
+        return 130
+
+
+def _help() -> str:
+    """Returns the description of this program and of its flags."""
+    return f"{__doc__}\nFlags:\n{flags.FLAGS.main_module_help()}"
 
 
 if __name__ == "__main__":
+    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
+        print(_help())  # absl would end with the status 1.
+        sys.exit(0)
     app.run(main)

@@ -1,11 +1,11 @@
-"""The layout of a site, and what is in it.
+"""The directory layout of a site of published modules, and functions that read its files.
 
-modules/HANDLE      a SavedModel, the handle's version being its directory
-http/HANDLE         the same as a compressed file: what a static file server has to serve
-docs/HANDLE.md      its page
-docs/HANDLE.json    its record: source, digests, how it is used
+modules/HANDLE      the directory of a SavedModel; the handle ends in the version
+http/HANDLE         the SavedModel as a tar.gz file, which a static file server serves
+docs/HANDLE.md      the page of the module
+docs/HANDLE.json    the record of the module: its source, digests and description
 index.json, index.html
-.publisher/         what is under way
+.publisher/         the lock, and modules that are being written
 """
 
 import hashlib
@@ -17,71 +17,71 @@ from export.error import PublishError
 
 
 def module_directory(site: Path, handle: str) -> Path:
-    """Returns where a module's SavedModel is."""
+    """Returns the directory of a module's SavedModel."""
     return site / "modules" / handle
 
 
 def archive_path(site: Path, handle: str) -> Path:
-    """Returns where a module's compressed file is."""
+    """Returns the path of a module's compressed file."""
     return site / "http" / handle
 
 
 def record_path(site: Path, handle: str) -> Path:
-    """Returns where a module's record is."""
+    """Returns the path of the JSON file that describes a published module."""
     return site / "docs" / f"{handle}.json"
 
 
 def read_record(path: Path) -> dict:
-    """Returns a record.
+    """Returns the content of the JSON file that describes a published module.
 
     Raises:
-        PublishError: it is damaged.
+        PublishError: the record is damaged.
     """
     try:
         record = json.loads(path.read_text("utf-8"))
         if record["handle"] and record["files"] and record["archive"]["sha256"]:
             return record
-        problem = "it says nothing of a module"
+        problem = "an entry is empty"
     except (ValueError, TypeError, KeyError) as error:
         problem = f"{type(error).__name__}: {error}"
     raise PublishError(
-        f"{path} is no record of a module ({problem}). Move it away with what it describes, and "
-        "publish the module again."
+        f"{path} is not the record of a module ({problem}). Move it away together with the "
+        "module's other files, and publish the module again."
     )
 
 
 def read_records(site: Path) -> list[dict]:
-    """Returns the records of all published modules, in the order of their handles."""
-    # A part of a handle may end in .json too: my/flowers.json/1.
+    """Returns the JSON descriptions of all published modules, sorted by handle."""
+    # Directories are left out, because the name of a module may end in .json, as my/flowers.json/1.
     paths = [path for path in (site / "docs").rglob("*.json") if path.is_file()]
     records = [read_record(path) for path in paths]
     return sorted(records, key=lambda record: record["handle"])
 
 
 def published_record(site: Path, handle: str) -> dict | None:
-    """Returns the record of a module, or None where nothing is published.
+    """Returns the JSON description of a module, or None if it is not published.
 
     Raises:
-        PublishError: something is in its place that was not published, or leads elsewhere.
+        PublishError: another file is in the module's place, or a link leads out of the site.
     """
     places = [function(site, handle) for function in (module_directory, archive_path, record_path)]
     root = site.resolve()
     for place in places:
         if place.is_symlink() or root not in place.parent.resolve().parents:
-            raise PublishError(f"{place} leads out of {site} by a link. Remove the link.")
+            raise PublishError(f"{place} is or contains a link out of {site}. Remove the link.")
     if places[-1].exists():
         return read_record(places[-1])
     for place in places:
         if os.path.lexists(place):
             raise PublishError(
-                f"{place} is there, but {handle} was not published here: there is no "
+                f"{place} exists, but {handle} was not published here, because there is no "
                 f"{places[-1]}. Move it away, or choose another handle."
             )
     return None
 
 
 def is_intact(site: Path, record: dict) -> bool:
-    """Returns whether a module's files are what its record says; reads them once."""
+    """Returns True if all files of a module have the sha256 digests that were recorded."""
     archive = archive_path(site, record["handle"])
     return (
         archive.is_file()

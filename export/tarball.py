@@ -1,4 +1,4 @@
-"""Compressed archives: the same files give the same bytes, and none leads out of its directory."""
+"""Packs and unpacks tar.gz files; equal directories give equal bytes on every machine."""
 
 import gzip
 import tarfile
@@ -7,16 +7,16 @@ from pathlib import Path, PurePosixPath
 
 from export.error import PublishError
 
-# Random float32 numbers shrink to 93 % at every level.
+# The fastest level is used, because random float32 numbers shrink to 93 % at every level.
 _COMPRESSION = 1
 
 _CHUNK_BYTES = 1 << 20
 
 
 def pack(directory: Path, archive: Path) -> None:
-    """Writes a directory's files as a tar.gz with the files at its root, as TF-Hub's are.
+    """Writes the files of a directory to the root of a tar.gz file, as in TF-Hub's archives.
 
-    Names are in order; times, owners and permissions are the same on every machine.
+    The entries are sorted by name; times, owners and permissions are the same on every machine.
     """
     with (
         open(archive, "wb") as file,
@@ -35,11 +35,11 @@ def pack(directory: Path, archive: Path) -> None:
 
 
 def unpack(archive: Path, directory: Path) -> None:
-    """Extracts a tar.gz into a directory, after all of its entries were looked at.
+    """Extracts a tar.gz file into a directory, after all of its entries were checked.
 
     Raises:
-        PublishError: an entry is no plain file or directory, its name is absolute, leads upwards
-            or is there twice; or the archive is damaged. Nothing was extracted.
+        PublishError: an entry is not a plain file or directory, or its name is absolute, leads
+            upwards or is repeated; or the archive is damaged. Then nothing is extracted.
     """
     try:
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -47,7 +47,8 @@ def unpack(archive: Path, directory: Path) -> None:
             for entry in tar:
                 _check_entry(archive, entry, names)
                 names.add(PurePosixPath(entry.name))
-            while stream.read(_CHUNK_BYTES):  # the checksum is behind the last entry
+            # The rest of the stream is read, because the gzip checksum is at its end.
+            while stream.read(_CHUNK_BYTES):
                 pass
             tar.extractall(directory, filter="data")
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
@@ -62,9 +63,9 @@ def _check_entry(archive: Path, entry: tarfile.TarInfo, names: set[PurePosixPath
     elif name.is_absolute() or ".." in name.parts or "\\" in entry.name or ":" in entry.name:
         problem = "leads out of the directory"
     elif name in names:
-        problem = "is there twice"
+        problem = "is repeated"
     if problem:
         raise PublishError(
-            f"{archive}: its entry {entry.name!r} {problem}. Expected plain files and directories "
-            "below the archive's root."
+            f"{archive}: the entry {entry.name!r} {problem}. Expected plain files and directories "
+            "below the root of the archive."
         )

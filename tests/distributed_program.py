@@ -1,4 +1,4 @@
-"""One small training that uses all of a model's methods, for test_distributed_model.py.
+"""One small training that uses all of a model's methods, for tests of distribution and slices.
 
 As a program, `python distributed_program.py STRATEGY NETWORK OPTIONS STEPS OUTPUT.npz`, it is one
 worker of MultiWorkerMirroredStrategy (whose TF_CONFIG tells which), or a process of its own with as
@@ -6,6 +6,7 @@ many replicas as the number that STRATEGY is. With `cases CASE,CASE,...` for NET
 trains them all, and OUTPUT.npz has what each found as `CASE/NAME`.
 """
 
+import functools
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 
 BATCH_SIZE = 8
+TOLERANCE = 1e-5  # of the largest value
 
 
 def network(model_class, dtype=None):
@@ -58,7 +60,7 @@ def resnet():
 
 
 def bit_model(dtype=None):
-    from bit_keras.distributed_model import Model
+    from bit_keras.models.model import Model
 
     return network(Model, dtype)
 
@@ -79,6 +81,14 @@ def samples(number, seed=0, size=8):
 
 def sgd(**arguments):
     return keras.optimizers.SGD(0.1, momentum=0.9, **arguments)
+
+
+def falling_sgd(**arguments):
+    from bit_keras.hyperrule import HyperRuleSchedule
+    from bit_keras.utils.momentum_sgd import MomentumSGD
+
+    rate = HyperRuleSchedule(0.1, boundaries=(2, 3, 4))
+    return MomentumSGD(rate, momentum=0.9, weight_decay=0.1, **arguments)
 
 
 # Made in the strategy's scope, hence functions. The limits on gradients are such that they bite.
@@ -102,8 +112,8 @@ OPTIONS = {
             0.01, weight_decay=0.1, global_clipnorm=0.05, use_ema=True
         ),
     },
-    "clipvalue, loss scaling": lambda: {
-        "optimizer": keras.optimizers.LossScaleOptimizer(sgd(clipvalue=0.005))
+    "falling rate outside of the velocity, clipvalue, loss scaling": lambda: {
+        "optimizer": keras.optimizers.LossScaleOptimizer(falling_sgd(clipvalue=0.005))
     },
 }
 
@@ -171,6 +181,28 @@ def everything(model, steps=20):
         some_images, some_labels, class_weight={0: 1.0, 1: 2.0, 2: 0.5}
     )
     return found | weights(model, "after train_on_batch")
+
+
+@functools.cache
+def stock(options, steps=20):
+    """What stock Keras finds in one process; many tests compare with the same."""
+    model = compiled(network(keras.Model), **OPTIONS[options]())
+    return everything(model, steps)
+
+
+def difference(found, expected):
+    """The largest, over everything found, of |found - expected| / max |expected|."""
+    assert found.keys() == expected.keys()
+    worst = {}
+    for name in expected:
+        want = np.asarray(expected[name], "float64")
+        worst[name] = np.abs(np.asarray(found[name], "float64") - want).max() / np.abs(want).max()
+    return max(worst.values())
+
+
+def fit_all(number):
+    images, labels = samples(number)
+    return lambda model: model.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
 
 
 def weights(model, when=""):

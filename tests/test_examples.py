@@ -38,6 +38,7 @@ def test_train_digits(steps, percent, tmp_path):
     assert keras.models.load_model(tmp_path / "digits.keras").output_shape == (None, 10)
 
 
+@pytest.mark.slow
 def test_serve_bytes(tmp_path):
     said = run("serve_bytes.py", "--steps=2", cwd=tmp_path)
     assert "a 3: no image" in said
@@ -45,10 +46,9 @@ def test_serve_bytes(tmp_path):
     assert (tmp_path / "digits_module" / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["fine_tune_module.py", "fine_tune_module_tf_keras.py"])
-@pytest.mark.parametrize(
-    ("steps", "percent"), [(3, 0), pytest.param(100, 80, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("steps", "percent"), [(3, 0), (100, 80)])
 def test_fine_tune_module(program, steps, percent, tmp_path):
     said = run(program, f"--steps={steps}", cwd=tmp_path)
     assert float(said.split("test accuracy ")[1].split("%")[0]) >= percent

@@ -210,7 +210,7 @@ def test_scaled_refuses(kwargs, message):
     [
         ({"boundaries": (2, 1, 3)}, "boundaries must be three rising steps"),
         ({"boundaries": (1, 2)}, "boundaries must be three rising steps"),
-        ({"warmup_steps": -1}, "warmup_steps must be from 0 to steps"),
+        ({"warmup_steps": -1}, "warmup_steps must be an integer from 0 to steps"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"mixup_alpha": -0.1}, "mixup_alpha must be 0"),
     ],

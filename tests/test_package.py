@@ -24,13 +24,13 @@ def output_of(statement, **environment):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_import_costs_little_more_than_keras():
     program = (
-        "import time; start = time.perf_counter(); import keras; between = time.perf_counter(); "
-        "import bit_keras; print((time.perf_counter() - start) / (between - start))"
+        "import time; start = time.process_time(); import keras; between = time.process_time(); "
+        "import bit_keras; print((time.process_time() - start) / (between - start))"
     )
-    output_of("import bit_keras")  # warms the disk cache
-    assert max(float(output_of(program)) for _ in range(2)) < 1.2
+    assert float(output_of(program)) < 1.2
 
 
 def test_import_brings_no_heavy_library():
@@ -45,7 +45,9 @@ def test_import_brings_no_heavy_library():
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_import_under_another_backend_brings_no_tensorflow(backend):
     modules = set(
-        output_of("import sys, bit_keras; print(*sys.modules)", KERAS_BACKEND=backend).split()
+        output_of(
+            "import sys, bit_keras, keras; print(*sys.modules)", KERAS_BACKEND=backend
+        ).split()
     )
     assert backend in modules
     assert not {name for name in modules if name.split(".")[0] == "tensorflow"}

@@ -1,1 +1,1 @@
-"""Weight files: their format, their names, and how they come to this machine."""
+"""Weight files: their format, their published names, the download and the cache."""

@@ -1,7 +1,7 @@
-"""The npz container: zip archives of npy arrays, read with suspicion and written reproducibly.
+"""The npz container: zip archives of npy arrays, read defensively and written reproducibly.
 
-Nothing here unpickles. A member's shape and dtype come from its header, and its length must be
-exactly what they ask for, so that a hostile archive is refused before memory is taken for it.
+Nothing is unpickled. A member's shape and dtype come from its header, and its length must be
+exactly what they require, so that a hostile archive is refused before memory is allocated for it.
 """
 
 import math
@@ -16,23 +16,24 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.atomic_file import written_whole
-from bit_keras.checkpoints.error import CheckpointError
-from bit_keras.shared_memory import aligned_bytes
+from bit_keras.checkpoints.errors import CheckpointError
+from bit_keras.checkpoints.other_formats import description_of
+from bit_keras.checkpoints.zero_copy import aligned_bytes
+from bit_keras.utils.atomic_file import atomic_write
 
-# Read and written in pieces that stay in the processor's cache.
+# Bytes read or written at once, few enough to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 20
 
-# numpy's header of a float32 array is 128 bytes; four dimensions never need 1000.
+# numpy writes headers of 128 bytes; the header of an array of four dimensions never needs 1000.
 _MAX_HEADER_BYTES = 1000
 
-# What zipfile, zlib and numpy's header parser raise on a damaged or hostile file.
+# The exceptions that zipfile, zlib and numpy's header parser raise on a damaged or hostile file.
 _READ_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
     EOFError,
-    OSError,  # zipfile seeks where a damaged directory sends it
+    OSError,  # A damaged zip directory may give an offset outside of the file.
     NotImplementedError,
     RuntimeError,
     ValueError,
@@ -41,16 +42,17 @@ _READ_ERRORS = (
     OverflowError,
     RecursionError,
     tokenize.TokenError,
-    UserWarning,  # numpy's, on a header of Python 2, where warnings are errors
+    UserWarning,  # numpy warns about headers of Python 2, and a user may make warnings errors.
 )
 
-# What numpy writes. LZMA would take the memory that a file asks for.
-_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# The compressions that numpy writes. LZMA is refused, because it takes as much memory as the file
+# asks for.
+_COMPRESSIONS = {zipfile.ZIP_STORED: "0 (none)", zipfile.ZIP_DEFLATED: "8 (deflate)"}
 
 
 @dataclass(frozen=True)
 class Member:
-    """One array of an archive, as its header describes it."""
+    """Name, shape, dtype and position of one array in an npz file."""
 
     name: str
     shape: tuple[int, ...]
@@ -60,36 +62,55 @@ class Member:
 
 
 class Archive:
-    """An npz file open for reading: `members` by name, and `read(name)`.
+    """An npz file that is open for reading. `read(name)` returns one of its arrays.
 
     Args:
-        path: of the file.
+        path: path of the npz file.
+        compressed: if False, compressed members are refused, of which a small file can hold
+            gigabytes.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is not an npz archive of plain numeric arrays.
+        CheckpointError: the file is not an npz archive of plain numeric arrays.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike, compressed: bool = True):
+        self.path = Path(path).expanduser()
+        self._compressions = _COMPRESSIONS if compressed else (zipfile.ZIP_STORED,)
         if not self.path.exists():
-            raise FileNotFoundError(f"No weight file at {self.path}.")
+            other = description_of(path)
+            raise FileNotFoundError(
+                f"There is no weight file {path}{f', and it {other}' if other else ''}. Check the "
+                "path. Expected that of an npz weight file."
+            )
         if not self.path.is_file():
+            self._refuse_other_format()
             raise CheckpointError(f"{self.path} is not a file; expected an npz weight file.")
         try:
             self._zip = zipfile.ZipFile(self.path)
         except PermissionError:
             raise
         except _READ_ERRORS as error:
+            self._refuse_other_format()
             raise CheckpointError(
                 f"{self.path} is not an npz archive, or is truncated ({error}). "
                 "Fetch or save it again."
             ) from error
         try:
             self.members = self._read_directory()
+        except CheckpointError:
+            self._zip.close()
+            self._refuse_other_format()
+            raise
         except BaseException:
             self._zip.close()
             raise
+
+    def _refuse_other_format(self) -> None:
+        """Raises a CheckpointError if the file has another format that is known."""
+        other = description_of(self.path)
+        if other is not None:
+            raise CheckpointError(f"{self.path} {other}. Expected an npz weight file.")
 
     def __enter__(self) -> "Archive":
         return self
@@ -98,11 +119,11 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the npz file."""
         self._zip.close()
 
     def read(self, name: str) -> np.ndarray:
-        """Returns the array `name`, its checksum verified.
+        """Reads the array `name` and verifies its checksum.
 
         Raises:
             CheckpointError: the member is damaged.
@@ -127,34 +148,36 @@ class Archive:
             while position < len(target):
                 count = file.readinto(target[position : position + _CHUNK_BYTES])
                 if count == 0:
-                    raise EOFError(f"{len(target) - position} bytes are missing")
+                    raise EOFError(f"{len(target) - position} bytes of the array are missing")
                 position += count
-            # zipfile compares the checksum when it meets the end, which this read makes it do.
+            # This read reaches the end of the array, where zipfile verifies the checksum.
             if file.read(1):
-                raise EOFError("there are bytes behind the array")
+                raise EOFError("there are bytes after the array")
 
     def _read_directory(self) -> dict[str, Member]:
         members = {}
         for info in self._zip.infolist():
             name = info.filename.removesuffix(".npy")
             if name == info.filename:
-                raise self._refusal(name, "is no npy array; expected only members named *.npy")
+                raise self._refusal(name, "is not an npy array; expected only members named *.npy")
             if name in members:
-                raise self._refusal(name, "is there twice; expected each array once")
+                raise self._refusal(name, "appears twice; expected each array once")
             members[name] = self._read_header(name, info)
         return members
 
     def _read_header(self, name: str, info: zipfile.ZipInfo) -> Member:
-        if info.compress_type not in _COMPRESSIONS:
+        if info.compress_type not in self._compressions:
+            expected = " or ".join(map(_COMPRESSIONS.get, self._compressions))
             raise self._refusal(
-                name, f"is compressed by method {info.compress_type}; expected 0 or 8 (deflate)"
+                name, f"is compressed by method {info.compress_type}; expected {expected}"
             )
         try:
             with self._zip.open(info) as file:
                 version = np.lib.format.read_magic(file)
-                # Of the later ones a header may have 4 GB, and is read before it is looked at.
+                # Later versions of the npy format allow headers of 4 GB, which numpy would read
+                # into memory before it checks them.
                 if version != (1, 0):
-                    raise ValueError(f"npy format {version}; expected (1, 0)")
+                    raise ValueError(f"the version of the npy format is {version}; expected (1, 0)")
                 shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(
                     file, _MAX_HEADER_BYTES
                 )
@@ -166,7 +189,7 @@ class Archive:
         expected = data_offset + math.prod(shape) * dtype.itemsize
         if info.file_size != expected:
             raise self._refusal(
-                name, f"has {info.file_size} bytes; its header, {dtype}{shape}, asks for {expected}"
+                name, f"has {info.file_size} bytes; its header, {dtype}{shape}, requires {expected}"
             )
         return Member(name, shape, dtype, fortran_order, data_offset)
 
@@ -175,24 +198,27 @@ class Archive:
 
 
 def write_archive(path: str | os.PathLike, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Writes an npz archive whose bytes depend on names and values alone.
+    """Writes an npz file whose bytes depend only on the names and values of its arrays.
 
-    Members are stored, not compressed, with a fixed date and without the 20 bytes of zip64
-    fields that `numpy.savez` forces on each: then the size is that of the published files.
+    Members are stored without compression, with a fixed date, and without the 20 bytes of zip64
+    fields that `numpy.savez` adds to each, so that the size equals that of the published files.
 
     Args:
-        path: of the file; it is replaced in one step when all has been written.
-        arrays: pairs of name and array, one at a time, so that not all need be in memory.
+        path: path of the npz file; an existing file is replaced in one step at the end.
+        arrays: pairs of name and array, taken one at a time, so that they need not all be in
+            memory.
 
     Raises:
-        OSError: the file cannot be written; what was at `path` is unchanged.
+        OSError: the file cannot be written; an existing file at `path` is unchanged.
     """
-    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
         for name, array in arrays:
             array = np.asarray(array, order="C")
             header = np.lib.format.header_data_from_array_1_0(array)
-            info = zipfile.ZipInfo(f"{name}.npy")  # its default date is 1980-01-01
-            # Known sizes below 2 GiB need no zip64 field; an upper bound is all that it looks at.
+            # Each entry gets zipfile's default date, 1980-01-01.
+            info = zipfile.ZipInfo(f"{name}.npy")
+            # zipfile adds no zip64 field if it knows that a member is below 2 GiB; an upper bound
+            # of the size is enough.
             info.file_size = array.nbytes + _MAX_HEADER_BYTES
             with archive.open(info, "w") as file:
                 np.lib.format.write_array_header_1_0(file, header)

@@ -1,44 +1,59 @@
-"""The files of the cache directory, each with a record of what it was when it first came.
+"""The cache directory of downloaded files, with a JSON record of each file's URL, size and sha256.
 
     BiT-M-R50x1.npz           the file
-    BiT-M-R50x1.npz.json      its record: address, bytes and sha256, written before the file appears
+    BiT-M-R50x1.npz.json      its record: address, size, sha256, and the marks of a change
 
 No digest of a published file is public, so the first download is trusted, and every later use of
-the file is held to it.
+the file is compared with it. The file is hashed again only when its size, its times or its inode
+differ from those in the record.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from bit_keras.atomic_file import written_whole
+from bit_keras.checkpoints.address import without_secrets
+from bit_keras.utils.atomic_file import atomic_write
 
 _CHUNK_BYTES = 1 << 20
 
-# Stands for a record that cannot be read: no file is what it says.
-_UNREADABLE = {"address": "", "size": -1, "sha256": ""}
+# Some file systems count modification times in steps of two seconds (FAT).
+_CLOCK_STEP_NS = 2_000_000_000
 
-# What the release consists of: weights and lists of labels.
+# The suffixes of the files that Google published: weights (npz) and lists of labels (txt).
 _SUFFIXES = (".npz", ".txt")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a file was when it first came.
+    """The URL, size, sha256 and time stamps of a file when it was downloaded.
 
     Attributes:
-        address: where it came from.
+        address: the URL that the file came from, without passwords and tokens.
         size: bytes.
         sha256: hexadecimal digest.
+        modified_ns: time of the last modification, in nanoseconds since 1970. None, like the two
+            below, in records of older versions, and where a later change might not show.
+        changed_ns: time of the last change of the inode, which also moves when somebody sets
+            `modified_ns`.
+        inode: number of the file in its file system.
     """
 
     address: str
     size: int
     sha256: str
+    modified_ns: int | None = None
+    changed_ns: int | None = None
+    inode: int | None = None
+
+    def fits(self, other: "Record") -> bool:
+        """Returns True if both records have the same size and sha256."""
+        return (self.size, self.sha256) == (other.size, other.sha256)
 
 
 def cache_directory() -> Path:
@@ -50,53 +65,106 @@ def cache_directory() -> Path:
 
 
 def cache_path(file: str) -> Path:
-    """Returns where a file of the release lies, or will lie, in the cache.
+    """Returns the path of a published file in the cache, also if it is not downloaded yet.
 
     Args:
-        file: its address below the base address.
+        file: its address relative to the base address.
 
     Raises:
         ValueError: the name leads out of the cache directory.
     """
     parts = PurePosixPath(file).parts
     if not parts or file.startswith("/") or ".." in parts or any(c in file for c in "\\:\0"):
-        raise ValueError(f"{file!r} is no name of a file below the cache directory.")
+        raise ValueError(
+            f"{file!r} is not the name of a file inside the cache directory. Expected a relative "
+            "path such as 'vtab/BiT-M-R50x1-run0-dtd.npz'."
+        )
     return cache_directory().joinpath(*parts)
 
 
 def read_record(path: Path) -> Record | None:
-    """Returns the record of a cached file, or None; one that cannot be read fits no file."""
+    """Returns the stored size, sha256 and time stamps of a cached file, or None if there are none.
+
+    A record that cannot be read is returned as one that fits no file.
+    """
     try:
-        return Record(**json.loads(_record_path(path).read_text()))
+        found = Record(**json.loads(_record_path(path).read_text()))
+        record = replace(found, address=without_secrets(found.address))
+        if record != found:  # Earlier versions recorded the whole address.
+            with contextlib.suppress(OSError):
+                write_record(path, record)
+        return record
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, RecursionError):
-        return Record(**_UNREADABLE)
+        return Record(address="", size=-1, sha256="")
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Writes the record of a cached file."""
-    with written_whole(_record_path(path)) as temporary:
+    """Writes the size, sha256 and time stamps of a cached file to a JSON file, atomically."""
+    with atomic_write(_record_path(path)) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=2) + "\n")
 
 
 def make_record(path: Path, address: str) -> Record:
-    """Returns the record of a file as it lies there; reads it once."""
-    digest, size = hashlib.sha256(), 0
+    """Hashes a file and returns its size, sha256 and time stamps.
+
+    The marks of a change are left out if the file was modified too recently for a coming change
+    to show in its modification time, or while it was being read.
+    """
+    digest, size, start = hashlib.sha256(), 0, time.time_ns()
     with open(path, "rb") as file:
+        before = os.fstat(file.fileno())
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
-    return Record(address, size, digest.hexdigest())
+        after = os.fstat(file.fileno())
+    record = Record(address, size, digest.hexdigest())
+    is_settled = start - before.st_mtime_ns >= _CLOCK_STEP_NS
+    if is_settled and _marks(before) == _marks(after) and after.st_size == size:
+        return replace(record, **_marks(after))
+    return record
 
 
-def is_unchanged(path: Path, record: Record) -> bool:
-    """Returns whether a cached file is what its record says; reads it once."""
-    return make_record(path, record.address) == record
+def move_into_place(partial: Path, path: Path, record: Record) -> None:
+    """Moves a complete download into the cache, and stores its size, sha256 and time stamps.
+
+    Args:
+        partial: the temporary file, which no other process uses.
+        path: where the file belongs.
+        record: what `make_record(partial)` returned.
+    """
+    # The record with the sha256 is written first, because a file without a record counts as placed
+    # there by the user.
+    write_record(path, record)
+    os.replace(partial, path)
+    # If this record cannot be written, the file is hashed again at its next use.
+    with contextlib.suppress(OSError):
+        # Renaming a file changes only the change time of its inode, so this time is read again.
+        renamed = replace(record, changed_ns=path.stat().st_ctime_ns)
+        if is_marked(path, renamed):
+            write_record(path, renamed)
+
+
+def set_back(partial: Path) -> None:
+    """Sets a new file's modification time back, so that any later write to it changes the time."""
+    past = time.time_ns() - 2 * _CLOCK_STEP_NS
+    os.utime(partial, ns=(past, past))
+
+
+def is_marked(path: Path, record: Record) -> bool:
+    """Returns True if size, times and inode show that a file is the one that was hashed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    status = path.stat()
+    marks = {"size": status.st_size, **_marks(status)}
+    return all(getattr(record, name) == mark for name, mark in marks.items())
 
 
 def verify() -> Iterator[tuple[Path, str]]:
-    """Yields each file of the cache with "unchanged", "changed" or "no record"; reads them all."""
+    """Hashes each file of the cache; yields it with "unchanged", "changed" or "no record"."""
     for path in sorted(cache_directory().rglob("*")):
         if path.suffix not in _SUFFIXES or path.name.startswith("."):
             continue
@@ -104,20 +172,30 @@ def verify() -> Iterator[tuple[Path, str]]:
         if record is None:
             yield path, "no record"
         else:
-            yield path, "unchanged" if is_unchanged(path, record) else "changed"
+            fits = make_record(path, record.address).fits(record)
+            yield path, "unchanged" if fits else "changed"
 
 
 def forget(path: Path) -> Path:
-    """Sets a file aside whose content is wrong, with its record; returns where the file is."""
+    """Renames a cached file with wrong content, removes its record, and returns its new path."""
     _record_path(path).unlink(missing_ok=True)
     return set_aside(path)
 
 
 def set_aside(path: Path) -> Path:
-    """Moves a damaged file out of the way, to be looked at; returns where to."""
+    """Renames a damaged file, so that it can be looked at later; returns its new path."""
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     os.replace(path, aside)
     return aside
+
+
+def _marks(status: os.stat_result) -> dict[str, int]:
+    """Returns the times and the inode of a file, by which a later change of the file is found."""
+    return {
+        "modified_ns": status.st_mtime_ns,
+        "changed_ns": status.st_ctime_ns,
+        "inode": status.st_ino,
+    }
 
 
 def _record_path(path: Path) -> Path:

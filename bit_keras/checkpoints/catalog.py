@@ -1,4 +1,4 @@
-"""Every published weight file of Big Transfer as data, from the rules of their names.
+"""A table of all published weight files of Big Transfer, made from the rules of their names.
 
     BiT-S-{arch}.npz, BiT-M-{arch}.npz                     6 + 6    upstream
     BiT-M-{arch}-ILSVRC2012.npz                            6        fine-tuned on ILSVRC-2012
@@ -6,13 +6,13 @@
     distill/R50x1_{224,160}.npz                            2        distilled students
     distill/R152x2_T_{224,384}.npz                         2        their teachers
 
-Source: the README of the official release (google-research/big_transfer), but for what a line
-below says otherwise. No digest of any file is public.
+Source: the README of the official release (google-research/big_transfer), except where a comment
+below names another one. No digest of any file is public.
 """
 
 from dataclasses import dataclass
 
-# Bytes of BiT-M-{arch}-ILSVRC2012.npz, as Hugging Face's model index publishes them.
+# Sizes in bytes of BiT-M-{arch}-ILSVRC2012.npz, as published by Hugging Face's model index.
 _BYTES_WITH_1000_CLASSES = {
     "R50x1": 102_242_668,
     "R101x1": 178_256_468,
@@ -22,25 +22,15 @@ _BYTES_WITH_1000_CLASSES = {
     "R152x4": 3_746_270_104,
 }
 
-# Channels of the last feature map: what a class costs, with its bias, in float32 weights.
-_FEATURES = {
-    "R50x1": 2048,
-    "R101x1": 2048,
-    "R50x3": 6144,
-    "R101x3": 6144,
-    "R152x2": 4096,
-    "R152x4": 8192,
-}
-
 _UPSTREAM_CLASSES = {"S": 1_000, "M": 21_843}
 
 _VTAB_ARCHITECTURES = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x4")
 _VTAB_RUNS = (0, 1, 2)
 
-# Task and number of classes (arXiv 1910.04867; task_adaptation's data loaders). The small images
-# (area below 96 * 96) were trained at 128 pixels and the others at 384 or, with an R152x4, 480:
-# the BiT-HyperRule (arXiv 1912.11370, section 3.3).
-_VTAB_CLASSES = {
+# VTAB-1k tasks and their numbers of classes (arXiv 1910.04867; task_adaptation's data loaders). By
+# the BiT-HyperRule (arXiv 1912.11370, section 3.3), tasks of images with an area below 96 * 96 were
+# trained at 128 pixels, and the others at 384 or, with an R152x4, at 480.
+VTAB_CLASSES = {
     "caltech101": 102,
     "cifar100": 100,
     "clevr-count": 8,
@@ -63,21 +53,26 @@ _VTAB_CLASSES = {
 }
 _VTAB_SMALL_IMAGES = ("cifar100", "dsprites-orientation", "dsprites-xpos", "eurosat", "svhn")
 
-_PAPER = "arXiv 1912.11370"
-_README = "official README"
-_DISTILLATION = "arXiv 2106.05237"
-
-# ILSVRC-2012 top-1 in percent, and who reported it.
+# Top-1 accuracies on ILSVRC-2012 in percent of the files themselves, and the source and the side in
+# pixels of each. timm measured its copies of the files, which hold the same weights (results tables
+# of timm 1.0.31); it has no copy of distilled-160. The paper of Big Transfer and the official
+# README have other figures, such as 80.68 for R50x1: they are of fine-tunings that were not
+# published as files.
 _ACCURACIES = {
-    ("BiT-S-R152x4", "upstream"): (81.30, _PAPER),
-    ("BiT-M-R50x1", "ilsvrc2012"): (80.68, _README),
-    ("BiT-M-R152x2", "ilsvrc2012"): (85.15, _README),
-    ("BiT-M-R152x4", "ilsvrc2012"): (85.39, _PAPER),
-    ("BiT-M-R50x1", "distilled-224"): (82.8, _DISTILLATION),
-    ("BiT-M-R50x1", "distilled-160"): (80.5, _DISTILLATION),
+    ("BiT-M-R50x1", "ilsvrc2012"): (80.39, "timm", 448),
+    ("BiT-M-R101x1", "ilsvrc2012"): (82.33, "timm", 448),
+    ("BiT-M-R50x3", "ilsvrc2012"): (83.98, "timm", 448),
+    ("BiT-M-R101x3", "ilsvrc2012"): (84.43, "timm", 448),
+    ("BiT-M-R152x2", "ilsvrc2012"): (84.47, "timm", 448),
+    ("BiT-M-R152x4", "ilsvrc2012"): (84.94, "timm", 480),
+    ("BiT-M-R50x1", "distilled-224"): (82.82, "timm", 224),
+    ("BiT-M-R50x1", "distilled-160"): (80.5, "arXiv 2106.05237", 160),
+    ("BiT-M-R152x2", "teacher-224"): (82.92, "timm", 224),
+    ("BiT-M-R152x2", "teacher-384"): (83.86, "timm", 384),
 }
 
-# (architecture, name of the checkpoint, file, resolution)
+# The weight files made by distillation: architecture, name of the checkpoint, file, resolution in
+# pixels.
 _DISTILLED = (
     ("R50x1", "distilled-224", "distill/R50x1_224.npz", 224),
     ("R50x1", "distilled-160", "distill/R50x1_160.npz", 160),
@@ -85,7 +80,8 @@ _DISTILLED = (
     ("R152x2", "teacher-384", "distill/R152x2_T_384.npz", 384),
 )
 
-# sha256 of files that somebody vouches for, by file. Empty: nobody has published one.
+# Maps a weight file to its published sha256 digest. The table is empty because no digest has been
+# published.
 _DIGESTS: dict[str, str] = {}
 
 
@@ -94,20 +90,20 @@ class Checkpoint:
     """One published weight file.
 
     Attributes:
-        model: name of the model that it fits, such as "BiT-M-R50x1".
-        name: what `pretrained=` calls it, such as "upstream" or "vtab/run0/cifar100".
-        file: its address below the base address.
-        head: what its head tells apart.
-        classes: size of the head.
-        resolution: side in pixels of the images that it was trained on last: published for the
-            distilled ones and upstream, by the paper's BiT-HyperRule for the fine-tuned ones,
-            with which no resolution was published (the official code's rule has 480 throughout).
+        model: name of the model that the file fits, such as "BiT-M-R50x1".
+        name: value of `pretrained=` for this file, such as "upstream" or "vtab/run0/cifar100".
+        file: address of the file relative to the base address.
+        head: data set whose classes the head predicts.
+        classes: number of classes of the head.
+        resolution: side in pixels of the last training images. It is published for the distilled
+            and upstream files. For the fine-tuned files it follows from the paper's BiT-HyperRule
+            (the official code's rule has 480 throughout).
         size: bytes; see `size_is_published`.
-        size_is_published: False where the size is computed from the format. A file that numbers
-            its layers' names would be a little larger.
-        accuracy: reported top-1 on ILSVRC-2012 in percent, or None.
-        reported_by: who reported it, or None.
-        sha256: hexadecimal digest that somebody vouches for, or None.
+        size_is_published: False where the size is computed from the format. A file with numbered
+            layer names would be a little larger.
+        accuracy: reported top-1 accuracy of this file on ILSVRC-2012 in percent, or None.
+        reported_by: the source of the accuracy and the side of its images, or None.
+        sha256: the published hexadecimal digest, or None.
     """
 
     model: str
@@ -127,11 +123,10 @@ def _checkpoint(
     model: str, name: str, file: str, head: str, classes: int, resolution: int
 ) -> Checkpoint:
     architecture = model.split("-")[2]
-    extra_classes = classes - 1000
-    size = _BYTES_WITH_1000_CLASSES[architecture] + 4 * extra_classes * (
-        _FEATURES[architecture] + 1
-    )
-    accuracy, reported_by = _ACCURACIES.get((model, name), (None, None))
+    # A class of the head has a float32 weight for each channel of the last feature map, and a bias.
+    channels = 2048 * int(architecture.rpartition("x")[2])
+    size = _BYTES_WITH_1000_CLASSES[architecture] + 4 * (classes - 1000) * (channels + 1)
+    accuracy, source, side = _ACCURACIES.get((model, name), (None, None, None))
     return Checkpoint(
         model=model,
         name=name,
@@ -142,7 +137,7 @@ def _checkpoint(
         size=size,
         size_is_published=name == "ilsvrc2012",
         accuracy=accuracy,
-        reported_by=reported_by,
+        reported_by=source and f"{source}, at {side} pixels",
         sha256=_DIGESTS.get(file),
     )
 
@@ -190,7 +185,7 @@ def _all_checkpoints() -> list[Checkpoint]:
         )
         for arch in _VTAB_ARCHITECTURES
         for run in _VTAB_RUNS
-        for task, classes in _VTAB_CLASSES.items()
+        for task, classes in VTAB_CLASSES.items()
     ]
     return upstream + ilsvrc2012 + distilled + vtab
 

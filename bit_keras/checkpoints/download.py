@@ -1,13 +1,13 @@
-"""From the name of a published file to a verified file on this machine.
+"""Downloads a published file by its name, and verifies it.
 
     in the cache, as it first came    used; no connection is opened
-    in the cache, but changed         as if it were not there, and set aside
-    placed there by hand              checked and recorded, then as if it had been fetched
-    not in the cache                  fetched by one of the processes that ask, checked, recorded,
-                                      and moved into place in one step
+    in the cache, but changed         set aside, and fetched again
+    placed there by hand              checked and recorded, then used like a fetched file
+    not in the cache                  fetched by one of the processes that ask for it, checked,
+                                      recorded, and moved into place in one step
 
-`$BIT_KERAS_HOME` is the cache, `$BIT_KERAS_BASE_URL` where files come from, and with
-`BIT_KERAS_OFFLINE=1` none is fetched. Imports no keras.
+`$BIT_KERAS_HOME` is the cache directory and `$BIT_KERAS_BASE_URL` the address that files come
+from; with `BIT_KERAS_OFFLINE=1` nothing is fetched. This module imports no keras.
 """
 
 import contextlib
@@ -20,52 +20,58 @@ from pathlib import Path
 from absl import logging
 from filelock import FileLock
 
-from bit_keras.checkpoints import cache, transfer
+from bit_keras.checkpoints import cache, http
+from bit_keras.checkpoints.address import address_of, check_address, without_secrets
 from bit_keras.checkpoints.archive import Archive
 from bit_keras.checkpoints.catalog import Checkpoint
-from bit_keras.checkpoints.error import DownloadError
+from bit_keras.checkpoints.errors import DownloadError
+from bit_keras.checkpoints.reachable import problem_of_connection
 
-# The official release (google-research/big_transfer, README).
-_BASE_URL = "https://storage.googleapis.com/bit_models/"
-
-# Whatever else $BIT_KERAS_OFFLINE is, whoever sets it wants no connection.
+# Values of $BIT_KERAS_OFFLINE that allow connections; every other value forbids them.
 _ONLINE = ("", "0", "false", "no", "off")
 
+# A file of whose size nothing is known may have this number of bytes; lists of labels have less
+# than one million. A file may have twice the size that the catalogue names, and this number more.
+_MOST_BYTES = 1 << 26
 
-def address_of(file: str) -> str:
-    """Returns the address of a file of the release."""
-    return (os.environ.get("BIT_KERAS_BASE_URL") or _BASE_URL).rstrip("/") + "/" + file
+
+def is_offline() -> bool:
+    """Returns True if `$BIT_KERAS_OFFLINE` forbids all connections."""
+    return os.environ.get("BIT_KERAS_OFFLINE", "").strip().lower() not in _ONLINE
 
 
 def local_checkpoint(checkpoint: Checkpoint) -> Path:
-    """Returns the local path of a published weight file, fetched if need be.
+    """Returns the local path of a published weight file, after fetching it if necessary.
 
-    Its size (where one is published), the headers of its arrays and the archive's own CRCs are
-    verified when it comes, and its digest is recorded; it is held to that digest ever after. Its
-    schema is verified when it is loaded: see `discard`.
+    When the file comes, its size (where one is published), the headers of its arrays and the
+    checksums of the archive are verified, and its digest is recorded. Later uses of the file are
+    compared with that digest. Its keys and shapes are verified when it is loaded: see `discard`.
 
     Args:
         checkpoint: an entry of the catalogue.
 
     Raises:
-        DownloadError: it is not here and cannot be fetched; nothing half-done is left.
+        DownloadError: the file is not on this machine and cannot be fetched; no partial file is
+            left in its place.
         OSError: the cache cannot be written.
     """
 
     def check(path: Path) -> None:
         size = path.stat().st_size
         if checkpoint.size_is_published and size != checkpoint.size:
-            raise ValueError(f"it has {size} bytes; {checkpoint.size} are published")
+            raise ValueError(
+                f"the file has {size} bytes, but the published file has {checkpoint.size}"
+            )
         _check_archive(path, size)
 
     return local_file(checkpoint.file, check, checkpoint.sha256, checkpoint.size)
 
 
 def discard(path: Path) -> Path:
-    """Sets aside a downloaded file whose content is wrong; the next call fetches it anew.
+    """Renames a downloaded file whose content is wrong, so that it is downloaded again.
 
     Returns:
-        Where the file is now.
+        The new path of the file.
     """
     return cache.forget(path)
 
@@ -76,59 +82,70 @@ def local_file(
     sha256: str | None = None,
     size: int | None = None,
 ) -> Path:
-    """Returns the local path of a file of the release, fetched if need be.
+    """Returns the local path of any file that Google published, after fetching it if necessary.
 
     Args:
-        file: its address below the base address.
+        file: its address relative to the base address.
         check: raises a ValueError for a file whose content cannot be right.
-        sha256: hexadecimal digest that it must have, if somebody vouches for one.
-        size: bytes to be expected, for the message to somebody who is offline.
+        sha256: the hexadecimal digest that the file must have, if one is published.
+        size: expected number of bytes, which the message to a user without a network names.
 
     Raises:
-        DownloadError: it is not here and cannot be fetched; nothing half-done is left.
+        DownloadError: the file is not on this machine and cannot be fetched; no partial file is
+            left in its place.
         OSError: the cache cannot be written.
     """
     path, address = cache.cache_path(file), address_of(file)
 
     def examine(candidate: Path) -> cache.Record:
         check(candidate)
-        record, first = cache.make_record(candidate, address), cache.read_record(path)
+        record = cache.make_record(candidate, without_secrets(address))
+        first = cache.read_record(path)
         if sha256 not in (None, record.sha256):
-            raise ValueError(f"its sha256 is {record.sha256}; the catalogue says {sha256}")
+            raise ValueError(
+                f"the file's sha256 is {record.sha256}, but the catalogue says {sha256}"
+            )
         if sha256 is None and first and first.sha256 not in ("", record.sha256):
             raise ValueError(
-                f"its sha256 is {record.sha256}, and it was {first.sha256} before. If the release "
-                f"has really changed, remove {path}.json and call again."
+                f"the file's sha256 is {record.sha256}, but at its first download it was "
+                f"{first.sha256}. If the release has really changed, remove {path}.json and call "
+                "again."
             )
         return record
 
     def accept(partial: Path) -> None:
-        # The record first: a file without one would be trusted as it is.
-        cache.write_record(path, examine(partial))
-        os.replace(partial, path)
+        cache.set_back(partial)
+        cache.move_into_place(partial, path, examine(partial))
 
     if _is_usable(path, examine, sha256):
         return path
-    if os.environ.get("BIT_KERAS_OFFLINE", "").strip().lower() not in _ONLINE:
-        raise DownloadError(_offline_message(address, path, size))
+    if is_offline():
+        problem = "BIT_KERAS_OFFLINE=1 forbids fetching it"
+        raise DownloadError(_offline_message(problem, address, path, size))
+    check_address(address)
     _check_writable(path)
+    problem = problem_of_connection(address)
+    if problem is not None:
+        problem = f"it could not be fetched, because {problem}"
+        raise DownloadError(_offline_message(problem, address, path, size))
     with _lock(path):
-        # Another process may have fetched it meanwhile.
+        # While this process waited for the lock, another one may have fetched the file.
         if not _is_usable(path, examine, sha256):
-            # Only here: outside of the lock it could be the one that another has just fetched.
+            # The unusable file is renamed under the lock: without the lock, it could be a new file
+            # that another process has just downloaded.
             _set_aside(path)
-            transfer.fetch(address, path, accept)
+            http.fetch(address, path, accept, 2 * (size or 0) + _MOST_BYTES)
     return path
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """Refuses a file that is no whole archive of plain arrays: reads and checksums them all."""
+    """Refuses a file that is not a complete archive of plain arrays, by reading all of them."""
     with Archive(path) as archive:
         members = archive.members.values()
         claimed = sum(math.prod(member.shape) * member.dtype.itemsize for member in members)
-        # The release's archives are not compressed; without this, a small one could fill memory.
+        # Published archives are not compressed. A compressed one could be small and fill memory.
         if claimed > size:
-            raise ValueError(f"its arrays take {claimed} bytes, and it has {size}")
+            raise ValueError(f"the arrays would take {claimed} bytes, but the file has only {size}")
         for name in archive.members:
             archive.read(name)
 
@@ -136,32 +153,41 @@ def _check_archive(path: Path, size: int) -> None:
 def _is_usable(
     path: Path, examine: Callable[[Path], cache.Record], sha256: str | None = None
 ) -> bool:
-    """Whether the file is there, as it first came.
+    """Returns True if a file is in the cache and has not changed since its download.
 
-    One without a record was placed by hand: it is examined as if it came now, and gets a record,
-    but for a cache that cannot be written.
+    A file without a record was placed by hand: it is examined like a download. A record is
+    written where it is missing, or where its marks of a change are, unless the cache cannot be
+    written.
     """
     try:
         record = cache.read_record(path)
-        if record is not None:
-            return sha256 in (None, record.sha256) and cache.is_unchanged(path, record)
-        record = examine(path)
+        if record is None:
+            found = examine(path)
+        elif sha256 not in (None, record.sha256):
+            return False
+        elif cache.is_marked(path, record):
+            return True
+        else:
+            found = cache.make_record(path, record.address)
+            if not found.fits(record):
+                return False
     except (FileNotFoundError, NotADirectoryError):
         return False
     except ValueError as error:
         raise DownloadError(
-            f"{path} was not downloaded and is not the file that belongs there. Remove it, or put "
-            f"the right one there: {error}"
+            f"{path} was placed in the cache by hand and is not the file that belongs there. "
+            f"Remove it, or put the right file there. What is wrong: {error}"
         ) from error
-    with contextlib.suppress(OSError):
-        cache.write_record(path, record)
+    if found != record:
+        with contextlib.suppress(OSError):
+            cache.write_record(path, found)
     return True
 
 
 def _set_aside(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         aside = cache.set_aside(path)
-        logging.warning("%s had changed since its download; it is now %s.", path, aside)
+        logging.warning("%s had changed since its download. It was renamed to %s.", path, aside)
 
 
 def _missing(path: Path) -> str:
@@ -173,11 +199,12 @@ def _missing(path: Path) -> str:
     )
 
 
-def _offline_message(address: str, path: Path, size: int | None) -> str:
+def _offline_message(problem: str, address: str, path: Path, size: int | None) -> str:
     bytes_ = f" ({size:,} bytes)" if size else ""
     return (
-        f"{_missing(path)}, and BIT_KERAS_OFFLINE=1 forbids to fetch it. Where there is a network "
-        f"fetch {address}{bytes_}, and put it at {path}."
+        f"{_missing(path)}, and {problem}. On a machine with a network fetch "
+        f"{without_secrets(address)}{bytes_}, and put it at {path}. "
+        "(bit-keras models --where prints the places of all files.)"
     )
 
 
@@ -189,18 +216,20 @@ def _check_writable(path: Path) -> None:
     except OSError as error:
         raise DownloadError(
             f"{_missing(path)}, and the cache {path.parent} cannot be written ({error.strerror}). "
-            "Set $BIT_KERAS_HOME to a directory that can be."
+            "Set $BIT_KERAS_HOME to a directory that can be written."
         ) from error
 
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    # It spares the others the transfer; that the file is right does not hang on it, for some
-    # network file systems have locks that do nothing, or none.
+    # The lock only saves other processes a second download. Downloads must be correct without it
+    # too, because some network file systems have no locks, or locks without effect.
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(lock)
         except (OSError, NotImplementedError) as error:
-            logging.warning("No lock on %s (%s): several processes may fetch it.", path, error)
+            logging.warning(
+                "%s cannot be locked (%s): several processes may fetch it.", path, error
+            )
         yield

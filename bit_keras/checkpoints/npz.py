@@ -1,6 +1,6 @@
-"""The official weight files and a network's weights, both ways.
+"""Loads official weight files into networks, and saves networks as such files.
 
-A file is an npz archive with one float32 array for each weight, kernels as HWIO:
+A file is an npz archive with one float32 array for each weight; kernels are in HWIO order:
 
     resnet/root_block/standardized_conv2d/kernel
     resnet/block1/unit01/a/group_norm/gamma                   and beta; units 01 ..; a, b, c
@@ -9,8 +9,8 @@ A file is an npz archive with one float32 array for each weight, kernels as HWIO
     resnet/group_norm/gamma                                   and beta
     resnet/head/conv2d/kernel                                 (1, 1, features, classes), and bias
 
-A layer of `ResNetV2` bears its key's name with _ for /. Some published files carry a number
-behind the layer's name (`standardized_conv2d_7/kernel`); it means nothing.
+The name of a layer of `ResNetV2` is its key with _ for /. Some published files add a number to the
+layer's name (`standardized_conv2d_7/kernel`), which has no meaning and is ignored.
 """
 
 import os
@@ -22,8 +22,8 @@ import keras
 import numpy as np
 
 from bit_keras.checkpoints.archive import Archive, write_archive
-from bit_keras.checkpoints.error import CheckpointError
-from bit_keras.shared_memory import as_tensor, is_shareable
+from bit_keras.checkpoints.errors import CheckpointError
+from bit_keras.checkpoints.zero_copy import as_tensor, is_shareable
 
 _LAYER = re.compile(
     r"(root_block)_(standardized_conv2d)"
@@ -31,8 +31,15 @@ _LAYER = re.compile(
     r"|(group_norm)"
     r"|(head)_(conv2d)"
 )
-# Of ResNetV2(normalization="batch") and ResNetV2(standardize=False).
+# Matches the names of layers that only ResNetV2(normalization="batch") or
+# ResNetV2(standardize=False) has.
 _OTHER_NETWORK = re.compile(r"(root_block|block\d_unit\d\d+_[abc](_proj)?)_(conv2d|batch_norm)")
+# Maps the last part of a layer's name to the names of the arrays that a file holds for it.
+_ARRAYS = {
+    "standardized_conv2d": {"kernel"},
+    "group_norm": {"gamma", "beta"},
+    "conv2d": {"kernel", "bias"},
+}
 _NUMBER = re.compile(r"(standardized_conv2d|group_norm|conv2d)_\d+/")
 _HEAD = "resnet/head/"
 _ROOT_KERNEL = "resnet/root_block/standardized_conv2d/kernel"
@@ -40,11 +47,12 @@ _ROOT_KERNEL = "resnet/root_block/standardized_conv2d/kernel"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a weight file holds, as far as its keys and shapes tell."""
+    """The architecture and head of a weight file, as read from its keys and shapes."""
 
     depths: tuple[int, ...]
     root_filters: int
-    classes: int | None  # None: no head
+    # The number of classes is None if the file has no head.
+    classes: int | None
 
     def __str__(self) -> str:
         head = "no head" if self.classes is None else f"a head of {self.classes} classes"
@@ -52,11 +60,11 @@ class Contents:
 
 
 def read_contents(path: str | os.PathLike) -> Contents:
-    """Returns what a weight file holds, from its headers alone.
+    """Reads the architecture and head of a weight file from its headers alone.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is not a BiT weight file.
+        CheckpointError: the file is not a BiT weight file.
     """
     with Archive(path) as archive:
         shapes = {key: archive.members[name].shape for key, name in _names(archive).items()}
@@ -66,21 +74,22 @@ def read_contents(path: str | os.PathLike) -> Contents:
 def load_npz(model: keras.Model, path: str | os.PathLike, head: str = "match") -> None:
     """Loads an official weight file into a network.
 
-    Everything is checked before anything is assigned: a file that is refused leaves the model
-    as it was.
+    Everything is checked before anything is assigned, so that a refused file leaves the model
+    unchanged.
 
     Args:
-        model: a `ResNetV2`, or a functional model that has its layers; others are left alone.
-        path: of the npz file.
+        model: a `ResNetV2`, or a functional model that contains its layers; other layers are not
+            changed.
+        path: path of the npz file.
         head: "match" (the file's head must fit; a model without a head takes any file) or
-            "reset" (the model's own head stays as it is).
+            "reset" (the model's own head stays unchanged).
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: a key is missing, unknown or there twice; a shape or dtype is another; a
-            value is not finite; the archive is damaged. The message names the key.
-        ValueError: for another value of `head`, or a model that is no BiT network, such as one
-            with batch normalization.
+        CheckpointError: a key is missing, unknown or repeated; a shape or dtype differs; a value
+            is not finite; the archive is damaged. The message names the key.
+        ValueError: `head` has another value, or the model is not a BiT network, for example
+            because it has batch normalization, or it has quantized weights.
     """
     if head not in ("match", "reset"):
         raise ValueError(f"head={head!r}: expected 'match' or 'reset'.")
@@ -96,55 +105,76 @@ def load_npz(model: keras.Model, path: str | os.PathLike, head: str = "match") -
         _check_headers(archive, names, shapes)
         arrays = {key: _read_finite(archive, names[key]) for key in shapes}
     for key in shapes:
-        # Popped, so that file and weights are not both whole in memory at the end.
+        # Each array is freed after it was assigned, so that the weights are not in memory twice.
         variables[key].assign(_value(arrays.pop(key).reshape(variables[key].shape)))
 
 
 def save_npz(model: keras.Model, path: str | os.PathLike) -> None:
-    """Saves a network's weights as the official release does, to the byte.
+    """Saves the weights of a network in the format of the official release, byte for byte.
 
     Args:
-        model: a `ResNetV2`, or a functional model that has its layers; others are not saved.
-        path: of the npz file; an existing one is replaced in one step.
+        model: a `ResNetV2`, or a functional model that contains its layers; other layers are not
+            saved.
+        path: path of the npz file; an existing file is replaced in one step.
 
     Raises:
-        OSError: the file cannot be written; what was there is unchanged.
-        ValueError: for a model that is no BiT network, such as one with batch normalization.
+        OSError: the file cannot be written; an existing file is unchanged.
+        ValueError: the model is not a BiT network, for example because it has batch
+            normalization, or it has quantized weights.
     """
     variables = _variables(model)
     write_archive(path, ((key, _file_array(key, variables[key])) for key in sorted(variables)))
 
 
 def _variables(model) -> dict[str, keras.Variable]:
-    """The variables of a network by their key in a file."""
+    """Maps each key of a weight file to the variable of the network that it stores."""
     variables = {}
     for layer in model.layers:
         if _OTHER_NETWORK.fullmatch(layer.name):
             raise ValueError(
-                f"Layer {layer.name!r} of model {model.name!r} has no place in the official "
-                "format: expected a ResNetV2 with normalization='group' and standardize=True. Keep "
-                "its weights with model.save_weights and model.load_weights."
+                f"Layer {layer.name!r} of model {model.name!r} cannot be stored in the official "
+                "format. Expected a ResNetV2 with normalization='group' and standardize=True. Use "
+                "model.save_weights and model.load_weights for this model."
             )
         match = _LAYER.fullmatch(layer.name)
         if match and getattr(layer, "lora_enabled", False):
             raise ValueError(
-                f"Layer {layer.name!r} has LoRA weights, which the official format does not. Save "
-                "the model with model.save_weights, which merges them, and load that into one "
-                "without LoRA."
+                f"Layer {layer.name!r} has LoRA weights, which the official format cannot store. "
+                "Save the model with model.save_weights, which merges them, and load that file "
+                "into a model without LoRA."
             )
         if match and layer.weights:
-            key = "/".join(("resnet", *filter(None, match.groups())))
-            variables |= {f"{key}/{variable.name}": variable for variable in layer.weights}
+            parts = ["resnet", *filter(None, match.groups())]
+            for variable in layer.weights:
+                _check_storable(layer, variable, _ARRAYS[parts[-1]])
+                variables["/".join((*parts, variable.name))] = variable
     if _ROOT_KERNEL not in variables:
         raise ValueError(
-            f"Model {model.name!r} has no layer 'root_block_standardized_conv2d': expected a "
-            "bit_keras.ResNetV2. If one is a layer of your model, pass that layer."
+            f"Model {model.name!r} has no layer 'root_block_standardized_conv2d'; expected a "
+            "bit_keras.ResNetV2. If a ResNetV2 is a layer of your model, pass that layer."
         )
     return variables
 
 
+def _check_storable(layer: keras.layers.Layer, variable: keras.Variable, names: set) -> None:
+    """Raises a ValueError for a quantized layer's integers, and for any other unofficial weight."""
+    is_float = keras.backend.is_float_dtype(variable.dtype)
+    if not is_float or (variable.name not in names and layer.quantization_mode):
+        raise ValueError(
+            f"Layer {layer.name!r} is quantized ({layer.quantization_mode}): its {variable.name!r} "
+            f"is {variable.dtype}, and the official format holds only float weights. Save or load "
+            "the npz file before model.quantize, and the quantized model by model.save."
+        )
+    if variable.name not in names:
+        raise ValueError(
+            f"Layer {layer.name!r} has the weight {variable.name!r}, which the official format "
+            f"cannot store; it holds {', '.join(sorted(names))}. Use model.save_weights and "
+            "model.load_weights for this model."
+        )
+
+
 def _file_shape(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    # The official head is a 1x1 convolution.
+    # The head is a 1x1 convolution in official files and a dense layer in ResNetV2.
     return (1, 1, *shape) if key == f"{_HEAD}conv2d/kernel" else tuple(shape)
 
 
@@ -154,14 +184,14 @@ def _file_array(key: str, variable: keras.Variable) -> np.ndarray:
 
 
 def _names(archive: Archive) -> dict[str, str]:
-    """The archive's member names by their key without numbers."""
+    """Maps each array's name without its counter, `conv2d` for `conv2d_3`, to its full name."""
     names = {}
     for name in archive.members:
         key = _NUMBER.sub(r"\1/", name)
         if key in names:
             raise CheckpointError(
                 f"{archive.path}: {names[key]!r} and {name!r} are the same weight, {key!r}; "
-                "expected it once."
+                "expected each weight once."
             )
         names[key] = name
     return names
@@ -181,7 +211,7 @@ def _contents(shapes: dict[str, tuple[int, ...]], path) -> Contents:
 
 
 def _check_headers(archive: Archive, names: dict[str, str], shapes: dict[str, tuple]) -> None:
-    """Refuses a file whose keys, shapes or dtypes are not those of the model."""
+    """Refuses a file whose keys, shapes or dtypes differ from those of the model."""
     missing, extra = sorted(shapes.keys() - names.keys()), sorted(names.keys() - shapes.keys())
     if missing or extra:
         in_file = {key: archive.members[name].shape for key, name in _names(archive).items()}
@@ -209,17 +239,17 @@ def _listed(title: str, keys: list[str]) -> str:
 
 
 def _value(array: np.ndarray) -> Any:
-    """The array in a form that the backend can have for a variable's value without a copy."""
+    """Returns the array; with TensorFlow, a tensor that shares the array's memory."""
     shares = keras.backend.backend() == "tensorflow" and is_shareable(array)
     return as_tensor(array) if shares else array
 
 
 def _read_finite(archive: Archive, name: str) -> np.ndarray:
     array = archive.read(name)
-    # NaN survives min and max, and unlike isfinite(array) they need no memory.
+    # min and max return NaN if there is one, and unlike isfinite(array) need no extra memory.
     if array.size and not np.isfinite([array.min(), array.max()]).all():
         raise CheckpointError(
             f"{archive.path}: {name!r} holds NaN or infinity; expected finite weights. "
-            "The training that wrote it diverged, or the file is damaged."
+            "The training that wrote the file diverged, or the file is damaged."
         )
     return array

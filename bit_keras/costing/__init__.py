@@ -1,1 +1,1 @@
-"""What a network costs before anybody pays for it: arithmetic from depths, width and numbers."""
+"""The costs of a training (memory, multiply-adds, time), computed without building the network."""

@@ -1,44 +1,43 @@
-"""`cost`: what a training will need, from plain numbers."""
+"""Computes the memory, the multiply-adds and the time of a training before anything is built."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 
 from bit_keras.costing.devices import EFFICIENCY, Device, device_of, peak_of
-from bit_keras.costing.largest_batch import largest_batch
 from bit_keras.costing.memory import DTYPES, REMAT, Memory, memory
 from bit_keras.costing.shapes import Network, network
-from bit_keras.network_inputs import is_positive_integer
-from bit_keras.resnet import ResNetV2
-from bit_keras.zoo import VARIANTS, list_checkpoints
+from bit_keras.models.resnet import ResNetV2
+from bit_keras.models.variants import find_variant
+from bit_keras.utils.integers import check_integer
 
 _GIB = 2**30
 
-# Whose bytes are still a finite float.
+# The largest `memory_gib` whose number of bytes is still a finite float.
 _MOST_GIB = sys.float_info.max / _GIB
-
-# TensorFlow counts sizes and steps in int64.
-_COUNTS_END = 2**63
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training needs.
+    """The memory and the arithmetic that a training needs, and an estimate of its time.
 
     Attributes:
-        resolution: side of the square training image, in pixels.
-        batch_size: images a step, over all devices.
-        steps: of the whole training, if they were given.
-        parameters: of the network with its head.
-        multiply_adds: of a forward pass over one image: convolutions and head.
-        memory: of one device at the peak of a training step, in bytes, item by item.
-        peak: the sum of it that counts, in bytes: on a CPU TensorFlow's graph is part of it.
-        peak_by_remat: what `peak` would be, by "unit", "block" and None.
-        largest_batch: images a step, over all devices, that fit the memory that was given or that
-            of the device; 0: not even one a device. None: neither was given.
-        images: that are seen in all steps; None without steps.
-        flops: of all steps, a multiply-add being two; None without steps.
-        hours: of all steps; None without steps or a device.
+        resolution: height and width of the training image in pixels.
+        batch_size: number of images of a step, over all devices.
+        steps: number of steps of the whole training, if it was given.
+        parameters: number of parameters of the network with its head.
+        multiply_adds: number of multiply-adds of a forward pass over one image, in the convolutions
+            and the head.
+        memory: memory of one device at the peak of a training step, in bytes, item by item.
+        peak: the sum of these items, in bytes. TensorFlow's graph is a part of it only on a CPU.
+        peak_by_remat: the peak with each value of `remat`: "unit", "block" and None.
+        largest_batch: the largest number of images of a step, over all devices, that fits the
+            given memory or else the memory of the device. 0 if no image fits; None if neither was
+            given.
+        images: number of images in all steps; None without steps.
+        flops: floating-point operations of all steps, two for a multiply-add; None without steps.
+        hours: duration of all steps; None without steps or a device.
     """
 
     resolution: int
@@ -70,33 +69,33 @@ def cost(
     efficiency: float = EFFICIENCY,
     memory_gib: float | None = None,
 ) -> Cost:
-    """Returns what training a network with momentum SGD needs, before anything is built.
+    """Computes the memory, multiply-adds and time of a training with momentum SGD.
 
-    Multiply-adds are counted layer by layer. The memory is that of TensorFlow's graph on a CPU,
-    tensor by tensor (`bit_keras.costing.memory`): within 20 % of what was measured there. XLA, the
-    default on GPU and TPU, may need less. The time is that of the multiply-adds alone, at a share
-    of the device's peak, on the device with the most images of a batch: data that come slowly are
-    not in it.
+    Multiply-adds are counted layer by layer. The memory is counted tensor by tensor, as
+    TensorFlow's graph needs it on a CPU (`bit_keras.costing.memory`), within 20 % of measurements.
+    XLA, the default on GPU and TPU, may need less. The time is the time of the multiply-adds, at a
+    share of the device's peak speed, on the device with the most images of a batch. Waiting for
+    data is not included.
 
     Args:
         model: a name from `list_models()`, or a `ResNetV2` with group normalization and
-            standardized kernels, as all named ones have.
-        classes: size of the head; None: the model's own.
-        resolution: side of the square training image, in pixels.
-        batch_size: images a step, over all devices.
-        steps: of the whole training; None: only a step is looked at.
+            standardized kernels, as all named models have.
+        classes: number of classes of the head; None is the model's own head.
+        resolution: height and width of the training image in pixels.
+        batch_size: number of images of a step, over all devices.
+        steps: number of steps of the whole training; None gives the costs of one step only.
         dtype: "float32", "mixed_bfloat16" or "mixed_float16".
-        remat: "unit" or "block": compute these again on the way back; None: nothing.
+        remat: "unit" or "block", which are computed again in the backward pass; None for neither.
         batch_split: number of slices in which a step goes through its batch.
-        device: a name from `bit_keras.costing.devices.DEVICES`; None: this machine's CPU, whose
+        device: a name from `bit_keras.costing.devices.DEVICES`; None is this machine's CPU, whose
             speed is not known.
-        num_devices: that share each batch.
-        efficiency: share of the device's peak that is reached, above 0 and at most 1.
-        memory_gib: memory of one device, in GiB; None: that of the device's row.
+        num_devices: number of devices that share each batch.
+        efficiency: share of the device's peak speed that is reached, above 0 and at most 1.
+        memory_gib: memory of one device in GiB; None is the memory in the table of devices.
 
     Raises:
         ValueError: an unknown name, a number out of its range, a `dtype` that the device does
-            not compute in, or a network whose layers are not those of BiT.
+            not compute in, or a network whose layers are not the layers of BiT.
 
     Example:
 
@@ -153,10 +152,9 @@ def _network(model: str | ResNetV2, resolution: int, classes: int | None) -> Net
         own, image_channels = model.classes if model.include_top else 0, model.input_shape[-1]
         _check_layers(model, network(depths, width, resolution, own, image_channels))
     else:
-        list_checkpoints(model)  # raises for an unknown name
-        variant = VARIANTS[model]
+        variant = find_variant(model)
         depths, width = variant.architecture.depths, variant.architecture.width
-        own, image_channels = variant.upstream.classes, 3
+        own, image_channels = variant.classes, 3
     return network(depths, width, resolution, own if classes is None else classes, image_channels)
 
 
@@ -164,21 +162,21 @@ def _check_layers(model: ResNetV2, counted: Network) -> None:
     if model.normalization != "group" or not model.standardize:
         raise ValueError(
             f"Model {model.name!r} has normalization={model.normalization!r} and "
-            f"standardize={model.standardize}, which are not counted: expected 'group' and True, "
-            "which is BiT."
+            f"standardize={model.standardize}. Expected 'group' and True, as in BiT, because only "
+            "the costs of such networks are known."
         )
     if model.count_params() != counted.parameters:
         raise ValueError(
-            f"Model {model.name!r} has {model.count_params():,} parameters, and a ResNetV2 of its "
-            f"depths and width {counted.parameters:,}: the layers before its input_tensor are not "
-            "counted. Give a ResNetV2 without them."
+            f"Model {model.name!r} has {model.count_params():,} parameters, but a ResNetV2 of its "
+            f"depths and width has {counted.parameters:,}. The costs of layers before its "
+            "input_tensor are not known: give a ResNetV2 without them."
         )
 
 
 def _flops(net: Network, remat: str | None) -> int:
-    """Of a training step, for one image."""
-    # The way back has a product for the gradient of the input and one for that of the kernel, each
-    # as large as the forward pass, which rematerialization does again.
+    """Returns the floating-point operations of a training step for one image."""
+    # A step takes 3 times the operations of the forward pass: the forward pass, the gradients of
+    # the inputs and the gradients of the kernels. Rematerialization adds a second forward pass.
     passes = 3 if remat is None else 4
     return 2 * passes * net.multiply_adds
 
@@ -189,10 +187,9 @@ def _peak(needed: Memory, device: Device | None) -> int:
 
 
 def _count(name: str, value) -> int:
-    """The value as Python's integer, whose products do not overflow as numpy's do."""
-    if not is_positive_integer(value) or value >= _COUNTS_END:
-        raise ValueError(f"{name} must be an integer of at least 1 and below 2**63, got {value!r}.")
-    return int(value)
+    """Returns an argument as a Python int, because products of numpy integers can overflow."""
+    # Arguments are below 2**63, because TensorFlow stores sizes and steps as int64.
+    return check_integer(name, value, bits=63)
 
 
 def _check_choice(name: str, value, choices) -> None:
@@ -204,3 +201,30 @@ def _check_range(name: str, value, highest: float, limit: str) -> None:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not 0 < value <= highest:
         raise ValueError(f"{name} must be above 0 and {limit}, got {value!r}.")
+
+
+def largest_batch(peak: Callable[[int], float], limit: float) -> int:
+    """Returns the largest batch size whose peak memory is at most `limit`; 0 if no image fits.
+
+    Args:
+        peak: the memory in bytes as a function of the number of images. It never falls, and grows
+            without bound.
+        limit: the memory in bytes.
+
+    Example:
+
+    >>> largest_batch(lambda images: 10 + 3 * images, 25)
+    5
+    """
+    if peak(1) > limit:
+        return 0
+    fits, fails = 1, 2
+    while peak(fails) <= limit:
+        fits, fails = fails, 2 * fails
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        if peak(middle) <= limit:
+            fits = middle
+        else:
+            fails = middle
+    return fits

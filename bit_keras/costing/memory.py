@@ -1,24 +1,24 @@
-"""Memory of a training step with momentum SGD, as TensorFlow's graph keeps it.
+"""The memory that TensorFlow's graph needs for a training step with momentum SGD.
 
-What is kept for the way back, by the gradient that reads it:
+The forward pass keeps these tensors for the gradients of the backward pass:
 
-    root, 3x3 of stride 2      their padded input (gradient of the kernel)
-    max-pool                   its padded input and its output
-    GN + ReLU                  the centred input, in half precision the input itself, and the
-                               result, which is the next convolution's input
-    standardized kernel        what is standardized (of the convolution)
+    root, 3x3 of stride 2      the padded input, for the gradient of the kernel
+    max-pool                   the padded input and the output
+    GN + ReLU                  the centred input (in half precision the input itself) and the
+                               output, which is the input of the next convolution
+    standardized kernel        the standardized kernel, for the gradient of the convolution
     sums, pads, means          nothing
 
-`tests/costing/test_step_memory.py` holds this to the tape, to the byte.
+`tests/costing/test_step_memory.py` compares these with the tensors on a tape; no byte differs.
+The kernels themselves count as weights. Statistics are float32 under every policy, but the tensors
+that are kept for their gradients have the compute dtype.
 
-Kernels are there anyway. Statistics are float32 under every policy, but what is kept for them is in
-the compute dtype.
+While the backward pass is in a unit, the tensors of all units before it are still in memory. The
+peak is the largest of these sums. Of a rematerialized segment, only the input is in memory until
+the backward pass reaches it.
 
-On the way back everything before a unit is still there while that unit is at work. The peak is the
-largest of these sums, where rematerialized segments count as their input until it is their turn.
-
-XLA, the default on GPU and TPU, fuses layers and may keep less: there this is a bound that has not
-been measured.
+XLA, the default on GPU and TPU, fuses layers and may keep less. There the result is an upper bound
+that has not been measured.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,18 +28,20 @@ from bit_keras.costing.shapes import Network, Preactivation, Unit
 
 _FLOAT32 = 4
 
-# dtype policy: bytes of an element in the compute dtype
+# Maps each dtype policy to the bytes of one element in its compute dtype.
 _COMPUTE_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
-# Full-sized tensors that live together in the gradient of GN + ReLU: that of ReLU, its products
-# with the scale and with the centred input, and the centred input's with its slope. That of a
-# kernel's standardization has as many where it is not one operation.
+# Number of full-sized tensors that the gradient of GN + ReLU holds at a time: the gradient of ReLU,
+# its products with the scale and with the centred input, and the centred input times its
+# coefficient in the gradient. The gradient of a kernel's standardization holds as many, unless it
+# is a single operation.
 _WORKING_COPIES = 4
 
-# TensorFlow's graph of a step, with its Python objects and compiled kernels, lies in the memory of
-# the host. Beyond their tensors R50x0.5, R101x0.5 and R50x1 take, on one image of 32x32, 3.3, 4.0
-# and 2.8 MB for each convolution; rematerialized by unit 1.5, 1.5 and 1.7 more, for what is
-# computed again; in slices 1.1 to 2.1 more, for the loop (TensorFlow 2.21).
+# Host memory in bytes, per convolution, of TensorFlow's graph of a training step, with its Python
+# objects and compiled kernels. The first number always counts; the second is added with
+# rematerialization, and the third if the batch is processed in slices. Measured in addition to the
+# tensors for one image of 32x32 with R50x0.5, R101x0.5 and R50x1 (TensorFlow 2.21): 3.3, 4.0 and
+# 2.8 MB; 1.5, 1.5 and 1.7 MB more when units are rematerialized; 1.1 to 2.1 MB more in slices.
 _GRAPH_BYTES, _REMAT_GRAPH_BYTES, _LOOP_GRAPH_BYTES = 4_000_000, 1_500_000, 2_000_000
 
 REMAT = (None, "unit", "block")
@@ -48,17 +50,17 @@ DTYPES = tuple(_COMPUTE_BYTES)
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device at the peak of a training step.
+    """The memory in bytes that a training step takes on one device at its peak.
 
     Attributes:
-        weights: of the network, float32.
-        optimizer: the momentum, and the decayed momentum, which waits for no gradient and is
-            computed when the step begins.
-        gradients: of all weights; where the batch is split also their sum over slices.
-        kernels: standardized kernels.
-        activations: what is kept for the way back.
-        working: what the unit at work needs for a moment.
-        graph: TensorFlow's graph, in the memory of the host; a CPU's tensors are there too.
+        weights: the network's weights, float32.
+        optimizer: the momentum, and the decayed momentum, which is computed at the beginning of
+            the step because it depends on no gradient.
+        gradients: the gradients of all weights; if the batch is split, also their sum.
+        kernels: the standardized kernels.
+        activations: the tensors that are kept for the backward pass.
+        working: the temporary tensors of the unit that the backward pass is in.
+        graph: TensorFlow's graph. It is in the memory of the host, as are the tensors of a CPU.
     """
 
     weights: int
@@ -71,13 +73,13 @@ class Memory:
 
     @property
     def device(self) -> int:
-        """All that lies on the device, in bytes."""
+        """The peak memory on an accelerator, in bytes."""
         kept = self.weights + self.optimizer + self.gradients
         return kept + self.kernels + self.activations + self.working
 
     @property
     def cpu(self) -> int:
-        """All, where the device is the host's CPU, in bytes."""
+        """The peak memory of training on the CPU, in bytes, including TensorFlow's graph."""
         return self.device + self.graph
 
 
@@ -91,11 +93,11 @@ def memory(
     """Returns the memory of a training step on one device.
 
     Args:
-        network: with the resolution that it trains at.
-        batch_size: images a step, on this device.
+        network: the sizes of the network at the resolution of the training.
+        batch_size: number of images of a step on this device.
         dtype: "float32", "mixed_bfloat16" or "mixed_float16".
-        remat: "unit" or "block": what is computed again on the way back; None: nothing.
-        batch_split: number of slices that a step goes through its batch in.
+        remat: "unit" or "block", which are computed again in the backward pass; None for neither.
+        batch_split: number of slices in which a step goes through its batch.
     """
     compute = _COMPUTE_BYTES[dtype]
     slice_size = -(-batch_size // batch_split)
@@ -105,12 +107,14 @@ def memory(
     graph = _GRAPH_BYTES + _REMAT_GRAPH_BYTES * (remat is not None) + _LOOP_GRAPH_BYTES * is_split
     return Memory(
         weights=weights,
-        # Without momentum a step takes 2.3 weights less (R50x1 and R50x2, one image of 32x32).
+        # The momentum and the decayed momentum. Measured: a step without momentum takes less
+        # memory, by 2.3 times the bytes of the weights (R50x1 and R50x2, one image of 32x32).
         optimizer=2 * weights,
-        # In slices: their sum beside those of one slice.
+        # With a batch in slices, memory holds the sum of the gradients and the gradients of one
+        # slice.
         gradients=(1 + is_split) * weights,
         kernels=kernels,
-        # Slices are cut from the whole batch.
+        # If the batch is processed in slices, the images of the whole batch stay in memory.
         activations=activations + batch_size * _FLOAT32 * network.images * is_split,
         working=working,
         graph=graph * len(network.convolutions),
@@ -120,17 +124,21 @@ def memory(
 def _moments(
     network: Network, batch_size: int, compute: int, remat: str | None
 ) -> Iterator[tuple[int, int, int]]:
-    """Kernels, activations and working memory while each unit, and the end, is on its way back."""
+    """Yields bytes of kernels, activations and working memory at each step of the backward pass.
+
+    The steps are the units, and the last normalization at the end of the network.
+    """
     before = compute * (network.images + network.pool_inputs)
-    # What GN + ReLU keep is then not what came in, which max-pool and rematerialized segments keep.
+    # In float32, GN + ReLU keep a centred copy of their input. The input itself, which the max-pool
+    # and rematerialized segments keep, then takes additional memory.
     is_apart = compute == _FLOAT32
-    kernels_before = _kernel_bytes(network.root.parameters, compute)
+    kernels_before = compute * network.root.parameters
     for segment in _segments(network, remat):
         inputs = compute * segment[0].inputs
         kept, kernels = before + is_apart * inputs, kernels_before
         for unit in segment:
             kept += _kept(unit.preactivations, compute)
-            kernels += _kernel_bytes(sum(layer.parameters for layer in unit.convolutions), compute)
+            kernels += compute * sum(layer.parameters for layer in unit.convolutions)
             working = batch_size * (_working(unit.preactivations) + compute * unit.outputs)
             yield kernels, batch_size * kept, working + _working_on_kernel(unit)
         if remat is None:
@@ -142,7 +150,7 @@ def _moments(
 
 
 def _segments(network: Network, remat: str | None) -> Iterable[tuple[Unit, ...]]:
-    """Units that are computed again together, or, where nothing is, all of them."""
+    """Returns the groups of residual units that the backward pass recomputes together."""
     return {
         None: (network.units,),
         "block": network.blocks,
@@ -151,19 +159,15 @@ def _segments(network: Network, remat: str | None) -> Iterable[tuple[Unit, ...]]
 
 
 def _kept(norms: tuple[Preactivation, ...], compute: int) -> int:
-    """Bytes that GN + ReLU keep of one image, with the inputs of the convolutions after them."""
+    """Returns the bytes of activations that are kept for the backward pass of one image."""
     padded = sum(norm.padded_elements for norm in norms if norm.is_padded)
     return compute * (2 * sum(norm.elements for norm in norms) + padded)
 
 
 def _working(norms: tuple[Preactivation, ...]) -> int:
-    """Bytes of one image while the largest of them is on its way back."""
+    """Returns the bytes of temporary tensors in the largest gradient of GN + ReLU for one image."""
     return _WORKING_COPIES * _FLOAT32 * max(norm.elements for norm in norms)
 
 
 def _working_on_kernel(unit: Unit) -> int:
     return _WORKING_COPIES * _FLOAT32 * max(layer.parameters for layer in unit.convolutions)
-
-
-def _kernel_bytes(parameters: int, compute: int) -> int:
-    return compute * parameters

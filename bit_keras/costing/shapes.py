@@ -1,24 +1,24 @@
-"""The layers of a BiT network and the sizes of their tensors, for one square image.
+"""The layers of a BiT network and the sizes of their tensors for one square image.
 
-Arithmetic alone: nothing is built, so that a network of 937 million parameters costs no memory to
-look at. `tests/costing/test_shapes.py` holds it to the layers of built networks.
+The sizes are computed without building the network, so that a network of 937 million parameters
+needs no memory. `tests/costing/test_shapes.py` compares them with the layers of built networks.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bit_keras.resnet import BLOCK_STRIDES, EXPANSION, ROOT_FILTERS
+from bit_keras.models.resnet import BLOCK_STRIDES, EXPANSION, ROOT_FILTERS
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution without bias.
+    """The kernel size, channels and output size of a convolution without bias.
 
     Attributes:
-        size: side of the kernel.
-        channels: of the input.
+        size: height and width of the kernel.
+        channels: channels of the input.
         filters: channels of the output.
-        side: of the output, in pixels.
+        side: height and width of the output.
     """
 
     size: int
@@ -28,23 +28,24 @@ class Convolution:
 
     @property
     def parameters(self) -> int:
-        """Weights of the kernel."""
+        """Number of weights of the kernel."""
         return self.size**2 * self.channels * self.filters
 
     @property
     def multiply_adds(self) -> int:
-        """Of a forward pass; products with padding count, as devices compute them."""
+        """Number of multiply-adds of a forward pass, including those with zeros of the padding."""
         return self.parameters * self.side**2
 
 
 @dataclass(frozen=True)
 class Preactivation:
-    """A group normalization with ReLU, and the convolution's input that is made of it.
+    """The sizes of a group normalization with ReLU in front of a convolution.
 
     Attributes:
-        channels: of input and output.
-        side: of input and output, in pixels.
-        padded_side: of the convolution's input, which is a copy where it is larger.
+        channels: channels of its input and output.
+        side: height and width of its input and output.
+        padded_side: height and width of the convolution's input. If they are larger than `side`,
+            that input is a padded copy of the output.
     """
 
     channels: int
@@ -53,28 +54,29 @@ class Preactivation:
 
     @property
     def elements(self) -> int:
-        """Of input and output."""
+        """Number of elements in the output of GN + ReLU."""
         return self.channels * self.side**2
 
     @property
     def padded_elements(self) -> int:
-        """Of the convolution's input."""
+        """Number of elements in the convolution's input, which may be padded."""
         return self.channels * self.padded_side**2
 
     @property
     def is_padded(self) -> bool:
-        """Whether the convolution's input is a padded copy."""
+        """True if the convolution's input is a padded copy of the output of GN + ReLU."""
         return self.padded_side > self.side
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A residual unit.
+    """The layers of a residual unit and the sizes of its tensors.
 
     Attributes:
-        preactivations: a, b and c.
-        convolutions: a, b and c, and the projection of the shortcut where there is one.
-        inputs, outputs: elements that come in and go out.
+        preactivations: the normalizations a, b and c.
+        convolutions: the projection of the shortcut, if there is one, and then a, b and c.
+        inputs: number of elements of the unit's input.
+        outputs: number of elements of the unit's output.
     """
 
     preactivations: tuple[Preactivation, ...]
@@ -85,14 +87,15 @@ class Unit:
 
 @dataclass(frozen=True)
 class Network:
-    """A whole network.
+    """The layers of a whole network and the sizes of its tensors.
 
     Attributes:
-        images, pool_inputs: elements of the root's padded image and of the pool's padded input.
+        images: number of elements of the padded image, which is the input of the root.
+        pool_inputs: number of elements of the padded input of the max-pool.
         root: the first convolution.
         blocks: the units of each block.
         end: the last normalization.
-        classes: size of the head.
+        classes: number of classes of the head; 0 without a head.
     """
 
     images: int
@@ -104,29 +107,31 @@ class Network:
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """The units of all blocks."""
+        """The residual units of all blocks, in order."""
         return tuple(unit for block in self.blocks for unit in block)
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
-        """All, from the first to the last."""
+        """All convolutions of the network, from the first to the last."""
         return (self.root, *(layer for unit in self.units for layer in unit.convolutions))
 
     @property
     def body_parameters(self) -> int:
-        """Of the network without its head."""
+        """Number of parameters of the network without its head."""
         norms = [*(norm for unit in self.units for norm in unit.preactivations), self.end]
         kernels = sum(layer.parameters for layer in self.convolutions)
-        return kernels + sum(2 * norm.channels for norm in norms)  # gamma and beta
+        # A group normalization has two parameters for each channel, gamma and beta.
+        return kernels + sum(2 * norm.channels for norm in norms)
 
     @property
     def parameters(self) -> int:
-        """Of the network with its head."""
-        return self.body_parameters + (self.end.channels + 1) * self.classes  # and the bias
+        """Number of parameters of the network with its head."""
+        # The head has one weight for each channel and class, and one bias for each class.
+        return self.body_parameters + (self.end.channels + 1) * self.classes
 
     @property
     def multiply_adds(self) -> int:
-        """Of a forward pass: convolutions and head, as in the literature."""
+        """Number of multiply-adds of a forward pass, in the convolutions and the head."""
         body = sum(layer.multiply_adds for layer in self.convolutions)
         return body + self.end.channels * self.classes
 
@@ -134,14 +139,14 @@ class Network:
 def network(
     depths: Sequence[int], width: float, resolution: int, classes: int, image_channels: int = 3
 ) -> Network:
-    """Returns the sizes of a `bit_keras.ResNetV2`.
+    """Returns the layers of a `bit_keras.ResNetV2` and the sizes of its tensors.
 
     Args:
-        depths: units in each of the four blocks.
-        width: factor of all channels.
-        resolution: side of the square image, in pixels.
-        classes: size of the head.
-        image_channels: of the image.
+        depths: number of units in each of the four blocks.
+        width: factor of the number of channels.
+        resolution: height and width of the image in pixels.
+        classes: number of classes of the head; 0 without a head.
+        image_channels: channels of the image.
     """
     filters = int(ROOT_FILTERS * width)
     side = _halved(resolution)
@@ -184,5 +189,6 @@ def _unit(channels: int, filters: int, side: int, stride: int) -> Unit:
 
 
 def _halved(side: int) -> int:
-    # 7x7 padded by 3, 3x3 padded by 1 and 1x1, all at stride 2, come to the same.
+    # A stride of 2 gives half the height and width, rounded up, for 7x7 kernels with padding 3, 3x3
+    # kernels with padding 1, and 1x1 kernels.
     return -(-side // 2)

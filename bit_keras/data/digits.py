@@ -1,4 +1,4 @@
-"""The handwritten digits embedded in scikit-learn: a real task that needs no download."""
+"""The task "digits": the handwritten digits inside scikit-learn, which need no download."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ import tensorflow as tf
 
 from bit_keras.data.tasks import Examples, Task
 
-# The split is part of the task: it must not move with the seed of a training run.
+# The split is a part of the task, so it does not depend on the seed of a training run.
 _SPLIT_SEED = 0
 _TEST_FRACTION = 0.2
 
-# load_digits counts the inked pixels of 4x4 blocks: 0 to 16.
+# A pixel of scikit-learn's load_digits counts the dark pixels in a 4x4 block, from 0 to 16.
 _MAX_COUNT = 16
 
 
-def load(name: str, argument: str) -> Task:
-    """Returns the digits task: 1437 training and 360 test images, 8x8, 10 classes.
+def load(name: str) -> Task:
+    """Returns the digits task: 1437 training and 360 test images of 8x8 pixels in 10 classes.
 
-    The grey images are repeated to RGB uint8; the split is stratified and fixed. Not flipped in
-    training, since a mirrored digit is another sign.
+    The grey images become RGB uint8. The split is fixed and has the same share of each class. The
+    images are not flipped in training, because a mirrored digit is another sign.
 
     Args:
         name: the task's name.
-        argument: what follows the prefix in the name: nothing.
 
     Raises:
         ImportError: scikit-learn is not installed.
     """
-    del argument  # "digits" is a whole name: nothing follows.
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split

@@ -1,4 +1,4 @@
-"""A folder of images as a task: one subfolder a class."""
+"""The task "folder:PATH": a folder of images with one subfolder for each class."""
 
 from __future__ import annotations
 
@@ -6,166 +6,296 @@ import hashlib
 import itertools
 import math
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from bit_keras.data.decodable import decode_all
-from bit_keras.data.tasks import Examples, Task
-
-# What tf.io.decode_image reads, of what folders of images hold.
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-
-# Subfolders of exactly these names are (training, test) and not classes.
-_SPLITS = (("train", "test"), ("train", "val"), ("train", "validation"))
-_SPLIT_NAMES = frozenset(itertools.chain(*_SPLITS))
+from bit_keras.data.class_names import comparable
+from bit_keras.data.corrupt_images import decode_all
+from bit_keras.data.decoding import colour_of
+from bit_keras.data.image_files import EXPECTED, FolderListing
+from bit_keras.data.image_list import ImageList
+from bit_keras.data.splits import TEST, TRAINING, VALIDATION, find_splits, visible_subfolders
+from bit_keras.data.tasks import Task
 
 _TEST_FRACTION = 0.2
 
 _LAYOUT = "expected PATH/CLASS/IMAGE, or PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE"
 
-_Classes = dict[str, list[Path]]  # the images of each class; both are sorted
+# How many images a class must have, in words.
+_LEAST = {1: "at least one", 2: "at least two, one to train on and one for the test"}
+
+# Maps each class name to the paths of its images, relative to the task's folder. Names and paths
+# are sorted.
+_Classes = dict[str, list[str]]
+
+# The height and width of each image in pixels.
+_Sizes = dict[str, tuple[int, int]]
 
 
-def load(name: str, path: str, skip_corrupt: bool = False) -> Task:
-    """Returns the task of a folder with one subfolder a class.
+def load(name: str, path: str, *, skip_corrupt: bool = False, background: str = "white") -> Task:
+    """Returns the task of a folder with one subfolder for each class.
 
-    `PATH/CLASS/**/*.{jpg,jpeg,png,bmp,gif}` are its images; hidden and other files are ignored.
-    If PATH has no other subfolders than `train` and `test` (or `val`, or `validation`), these
-    are the splits, and the classes lie below them. Else 20 % of each class, and at least one
-    image, are held out for the test: always the same ones, by a hash of their path in PATH.
+    The images are all files `PATH/CLASS/**/*` that TensorFlow or Pillow reads; warnings name the
+    pictures that are left out, and count the other files. If PATH has only the subfolders `train`
+    and `test`, these are the splits, and the classes are below them. A subfolder `val` beside them
+    holds the images to evaluate on during the training; without `test`, they are the test images.
+    `bit_keras.data.splits.SPELLINGS` has other names of these folders. Without such subfolders,
+    20 % of each class, at least one image, are held out for the test. A hash of their paths inside
+    PATH chooses them, so they are always the same.
 
-    Every image is decoded once at the start, which finds broken files and the median size.
+    Every image is decoded once at the start, to find corrupt files and the median size.
 
     Args:
         name: the task's name.
         path: the folder; `~` is the home directory.
-        skip_corrupt: leave out what cannot be decoded, with a warning for each file.
+        skip_corrupt: if True, leave out the images that cannot be decoded, with a warning for each.
+        background: the colour behind transparent pixels: a name or a code such as "#ff8000".
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: it is laid out in another way, a class has too few images, or an image
-            cannot be decoded.
+        ValueError: the folder has another layout, it cannot be said whether its subfolders are
+            splits or classes, a class has too few images, or an image cannot be decoded.
     """
-    splits = _find_splits(path)
-    found = [_find_classes(split) for split in splits]
-    _check_classes(splits, found)
-    sizes = _decode_all(found, skip_corrupt)
-    found = [
-        {label: [image for image in images if image in sizes] for label, images in classes.items()}
-        for classes in found
-    ]
-    _check_classes(splits, found)
-    train, test = found if len(found) == 2 else _hold_out(splits[0], found[0])
+    background = colour_of(background)
+    root = _root(path)
+    splits = find_splits(root)
+    if not splits:
+        classes, sizes = _find_decodable({"": ""}, root, skip_corrupt, 2)
+        return _unsplit_task(name, root, classes[""], sizes, background)
+    found, sizes = _find_decodable(splits, root, skip_corrupt, 1)
+    train, validation = found[TRAINING], found.get(VALIDATION)
+    test, note = found.get(TEST), ""
+    if test is None:
+        test, validation = validation, None
+        note = (
+            f"{root} has no test split, so the test images are those of its validation split "
+            f"{splits[VALIDATION]!r}."
+        )
     return Task(
         name=name,
         class_names=tuple(train),
         image_size=_typical_size([sizes[image] for image in itertools.chain(*train.values())]),
-        train=_examples(train),
-        test=_examples(test),
-        source=f"files sha256: {_digest_of_paths(splits, (train, test))}",
+        train=_image_list(root, train).examples(),
+        test=_image_list(root, test).examples(),
+        background=background,
+        source=_source(train, *([] if validation is None else [validation]), test),
+        validation=None if validation is None else _image_list(root, validation).examples(),
+        location=os.path.realpath(root),
+        note=note,
     )
 
 
-def _digest_of_paths(splits: list[Path], found: tuple[_Classes, ...]) -> str:
-    """Tells another choice of files, wherever the folder lies."""
-    root = os.path.commonpath(splits)
+def load_for_evaluation(
+    name: str, path: str, *, skip_corrupt: bool = False, background: str = "white"
+) -> Task:
+    """Returns the task of a folder for the evaluation of a trained model.
+
+    It is the same as `load`, except that a folder without splits may have a single class, and
+    classes of a single image. `Task.whole` has all of its images.
+    """
+    root = _root(path)
+    if find_splits(root):
+        return load(name, path, skip_corrupt=skip_corrupt, background=background)
+    classes, sizes = _find_decodable({"": ""}, root, skip_corrupt, 1, least_classes=1)
+    return _unsplit_task(name, root, classes[""], sizes, colour_of(background))
+
+
+def _unsplit_task(
+    name: str,
+    root: Path,
+    classes: _Classes,
+    sizes: _Sizes,
+    background: tuple[int, int, int],
+) -> Task:
+    train, test = _hold_out(classes)
+    # A class of one image has none to train on.
+    measured = train if any(train.values()) else classes
+    return Task(
+        name=name,
+        class_names=tuple(classes),
+        image_size=_typical_size([sizes[image] for image in itertools.chain(*measured.values())]),
+        train=_image_list(root, train).examples(),
+        test=_image_list(root, test).examples(),
+        background=background,
+        source=_source(train, test),
+        whole=_image_list(root, classes).examples(),
+        location=os.path.realpath(root),
+    )
+
+
+def list_images(root: Path) -> ImageList:
+    """Lists the images of a folder with one subfolder for each class, without decoding them.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        ValueError: the folder has fewer than two subfolders, one of them has no images, or the
+            subfolders are splits.
+    """
+    splits = find_splits(root)
+    if splits:
+        raise ValueError(
+            f"{root} has the split folders {sorted(splits.values())}: expected one subfolder for "
+            "each class. Give the folder of the training split."
+        )
+    listing = FolderListing(root)
+    classes = _find_classes(listing, root, "")
+    listing.log()
+    _check_classes(root, [""], [classes], 1)
+    return _image_list(root, classes)
+
+
+def _image_list(root: Path, classes: _Classes) -> ImageList:
+    paths = [os.fsencode(image) for image in itertools.chain(*classes.values())]
+    counts = [len(images) for images in classes.values()]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+    return ImageList(root, paths, labels, np.ones(len(paths), np.int64), tuple(classes))
+
+
+def _source(*splits: _Classes) -> str:
+    """Returns a text that differs for another choice of files, wherever the folder is."""
     digest = hashlib.sha256()
-    for classes in found:
+    for classes in splits:
         for image in itertools.chain(*classes.values()):
-            digest.update(f"{os.path.relpath(image, root)}\n".encode(errors="surrogateescape"))
+            digest.update(f"{image}\n".encode(errors="surrogateescape"))
         digest.update(b"\n")
-    return digest.hexdigest()
+    return f"files sha256: {digest.hexdigest()}"
 
 
-def _find_splits(path: str) -> list[Path]:
-    """Returns the folders of the training and of the test split, or the one folder of both."""
+def _root(path: str) -> Path:
     if not path:
-        raise ValueError("The task 'folder:' lacks its path: write 'folder:/path/to/images'.")
+        raise ValueError(
+            "The task 'folder:' has no path. Write it after the colon: 'folder:/path/to/images'."
+        )
     root = Path(path).expanduser().absolute()
     if not root.exists():
         raise FileNotFoundError(f"There is no folder {root}: {_LAYOUT}. Check the path.")
     if not root.is_dir():
         raise ValueError(f"{root} is a file: {_LAYOUT}. Give the folder that holds the classes.")
-    names = set(_subfolders(root))
-    for split in _SPLITS:
-        if names == set(split):
-            return [root / name for name in split]
-    if names and names <= _SPLIT_NAMES:
+    return root
+
+
+def _find_decodable(
+    splits: dict[str, str],
+    root: Path,
+    skip_corrupt: bool,
+    least: int,
+    least_classes: int = 2,
+) -> tuple[dict[str, _Classes], _Sizes]:
+    """Returns the images of each split that can be decoded, and the sizes of all of them.
+
+    Args:
+        splits: the subfolder of each split.
+        root: the folder of the task.
+        skip_corrupt: as for `load`.
+        least, least_classes: as for `_check_classes`.
+    """
+    listing = FolderListing(root)
+    found = [_find_classes(listing, root, split) for split in splits.values()]
+    found = [_spelled_as(found[0], classes) for classes in found]
+    if len(splits) > 1:
+        listing.leave_out_files(root)
+    listing.log()
+    _check_classes(root, list(splits.values()), found, least, least_classes)
+    images = [image for classes in found for image in itertools.chain(*classes.values())]
+    decoded = decode_all([root / image for image in images], skip_corrupt)
+    sizes = {image: size for image, size in zip(images, decoded, strict=True) if size is not None}
+    found = [
+        {label: [image for image in images if image in sizes] for label, images in classes.items()}
+        for classes in found
+    ]
+    _check_classes(root, list(splits.values()), found, least, least_classes)
+    return dict(zip(splits, found, strict=True)), sizes
+
+
+def _find_classes(listing: FolderListing, root: Path, split: str) -> _Classes:
+    folder = root / split
+    listing.leave_out_files(folder)
+    names = visible_subfolders(folder)
+    counts = Counter(map(comparable, names))
+    twice = [name for name in names if counts[comparable(name)] > 1]
+    if twice:
         raise ValueError(
-            f"{root} has the subfolders {sorted(names)}, which look like splits and not like "
-            f"classes: expected 'train' and one of 'test', 'val', 'validation', and no other. "
-            "Move what is not used elsewhere."
+            f"{folder} has subfolders whose names look the same, but are stored in different forms "
+            f"of Unicode: {', '.join(map(ascii, twice))}. Move the images of a class into one "
+            "folder."
         )
-    return [root]
+    return {name: listing.images(folder / name) for name in names}
 
 
-def _find_classes(split: Path) -> _Classes:
-    return {name: _find_images(split / name) for name in _subfolders(split)}
+def _spelled_as(training: _Classes, classes: _Classes) -> _Classes:
+    """Returns the classes of a split with their names in the form of Unicode of the training."""
+    spelling = {comparable(name): name for name in training}
+    named = {spelling.get(comparable(name), name): images for name, images in classes.items()}
+    return dict(sorted(named.items()))
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
-    )
+def _check_classes(
+    root: Path,
+    splits: Sequence[str],
+    found: list[_Classes],
+    least: int,
+    least_classes: int = 2,
+) -> None:
+    """Raises a ValueError if there are too few classes, or too few images in a class.
 
-
-def _find_images(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.is_dir()
-    )
-
-
-def _check_classes(splits: list[Path], found: list[_Classes]) -> None:
-    least, why = (2, "one to train on and one for the test") if len(splits) == 1 else (1, "one")
-    for split, classes in zip(splits, found, strict=True):
+    Args:
+        root: the folder of the task.
+        splits: the subfolders of the splits.
+        found: the images of each split.
+        least: the least number of images in a class, 1 or 2.
+        least_classes: the least number of classes, 1 or 2.
+    """
+    for folder, classes in zip((root / split for split in splits), found, strict=True):
         if not classes:
-            raise ValueError(
-                f"{split} has no subfolders: {_LAYOUT}. Move the images of each class into a "
-                "subfolder with the name of the class."
+            train = root / splits[0]
+            unknown = (
+                ""
+                if folder == train
+                else f" If their classes are not known, give {train} as the folder, of which "
+                f"{_TEST_FRACTION:.0%} are held out for the test."
             )
-        if len(classes) == 1:
             raise ValueError(
-                f"{split} has only one class, {next(iter(classes))!r}: expected at least two "
+                f"{folder} has no subfolders: expected PATH/CLASS/IMAGE. Move the images of each "
+                f"class into a subfolder with the name of the class.{unknown}"
+            )
+        if len(classes) < least_classes:
+            raise ValueError(
+                f"{folder} has only one class, {next(iter(classes))!r}: expected at least two "
                 "subfolders. Give the folder that holds the classes, not one of them."
             )
         if not any(classes.values()):
             raise ValueError(
-                f"{split} has no images in its {len(classes)} subfolders: expected files that "
-                f"end in {', '.join(_SUFFIXES)}. Convert other formats."
+                f"{folder} has no images in its {len(classes)} subfolders: {EXPECTED}. Convert "
+                "images of other formats."
             )
         for name, images in classes.items():
             if len(images) < least:
                 raise ValueError(
-                    f"{split / name} has {len(images)} images: expected at least {least} ({why}) "
-                    f"that end in {', '.join(_SUFFIXES)}. Add images or remove the class."
+                    f"{folder / name} has too few images, {len(images)}: expected {_LEAST[least]}; "
+                    f"{EXPECTED}. Add images, or remove the class."
                 )
-    if len(found) == 2 and found[0].keys() != found[1].keys():
-        raise ValueError(
-            f"{splits[0]} and {splits[1]} must have the same classes, but these are in only one "
-            f"of them: {', '.join(sorted(found[0].keys() ^ found[1].keys()))}. Add or remove them."
-        )
+    for split, classes in zip(splits[1:], found[1:], strict=True):
+        if classes.keys() != found[0].keys():
+            raise ValueError(
+                f"{root / splits[0]} and {root / split} must have the same classes, but these are "
+                f"in only one of them: {', '.join(sorted(found[0].keys() ^ classes.keys()))}. Add "
+                "or remove them."
+            )
 
 
-def _decode_all(found: list[_Classes], skip_corrupt: bool) -> dict[Path, tuple[int, int]]:
-    """Returns height and width of every image that can be decoded."""
-    images = [image for classes in found for image in itertools.chain(*classes.values())]
-    sizes = zip(images, decode_all(images, skip_corrupt), strict=True)
-    return {image: size for image, size in sizes if size is not None}
+def _hold_out(classes: _Classes) -> tuple[_Classes, _Classes]:
+    """Splits each class into training and test images by a hash of their paths.
 
+    When an image is added to a class, at most one other image changes its split.
+    """
 
-def _hold_out(root: Path, classes: _Classes) -> tuple[_Classes, _Classes]:
-    """Splits each class into training and test; with a new image the others stay, but for one."""
-
-    def by_hash(image: Path) -> str:
-        return hashlib.sha256(
-            image.relative_to(root).as_posix().encode(errors="replace")
-        ).hexdigest()
+    def by_hash(image: str) -> str:
+        return hashlib.sha256(image.encode(errors="replace")).hexdigest()
 
     train, test = {}, {}
     for name, images in classes.items():
@@ -177,26 +307,12 @@ def _hold_out(root: Path, classes: _Classes) -> tuple[_Classes, _Classes]:
 
 
 def _typical_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """Returns the one size of all images, or a square of their median area.
+    """Returns the common (height, width) of the images, or a square with their median area.
 
-    Rounded down, so that an area below 96 * 96 stays below it: the BiT-HyperRule looks at that.
+    The side is rounded down, so that an area below 96 * 96 stays below it, because the
+    BiT-HyperRule chooses its resolution by this limit.
     """
     if len(set(sizes)) == 1:
         return sizes[0]
     side = math.isqrt(int(np.median([height * width for height, width in sizes])))
     return side, side
-
-
-def _examples(classes: _Classes) -> Examples:
-    paths = [os.fsencode(image) for image in itertools.chain(*classes.values())]
-    counts = [len(images) for images in classes.values()]
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
-    return Examples(
-        num_examples=len(paths),
-        elements=lambda: tf.data.Dataset.from_tensor_slices({"path": paths, "label": labels}),
-        read=lambda element: {
-            "image": tf.io.read_file(element["path"]),
-            "label": element["label"],
-        },
-        labels=labels,
-    )

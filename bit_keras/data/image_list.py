@@ -1,4 +1,4 @@
-"""Images by a list of their paths and labels: of millions of files, none is opened."""
+"""The task "labels:FILE": lists of images and their labels, which may have millions of images."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bit_keras.data.decodable import decode_all
-
-# What tf.io.decode_image reads, of what folders of images hold. (ImageNet's files are .JPEG.)
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+from bit_keras.data import subsets
+from bit_keras.data.corrupt_images import decode_all
+from bit_keras.data.decoding import colour_of
+from bit_keras.data.image_files import not_regular
+from bit_keras.data.tasks import TYPICAL_SIZE, Examples, Task
+from bit_keras.utils.regular_file import check_regular_file
+from bit_keras.utils.text_file import read_text
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageList:
-    """Paths of images and their labels.
+    """The paths of images, and one or several labels of each image.
 
     Attributes:
-        root: the folder that the paths begin in.
-        paths: bytes `[num_images]`, relative to the root, or absolute.
-        labels: int64, those of all images one after the other.
-        counts: int64 `[num_images]`, how many of them each image has.
+        root: the folder that the paths are relative to.
+        paths: the paths, bytes, relative to the root or absolute.
+        labels: int64, the labels of all images, one image after the other.
+        counts: int64 `[num_images]`, the number of labels of each image.
         class_names: a name for each label.
     """
 
@@ -38,26 +41,26 @@ class ImageList:
 
     @property
     def single_labels(self) -> np.ndarray | None:
-        """The labels, `[num_images]`, if each image has one; else None."""
+        """The labels, `[num_images]`, if each image has exactly one; otherwise None."""
         return self.labels if (self.counts == 1).all() else None
 
     @cached_property
     def digest(self) -> str:
-        """Tells another choice of files or labels, wherever the folder lies."""
+        """The sha256 of the images' labels and of their paths relative to the list's folder."""
         digest = hashlib.sha256(b"\n".join(self.paths))
         digest.update(self.labels.tobytes())
         digest.update(self.counts.tobytes())
         return digest.hexdigest()
 
     def elements(self) -> tf.data.Dataset:
-        """Returns `{"path", "label"}` in the order of the list; a label is a scalar or a vector."""
+        """Returns a dataset of dicts with the keys "path" and "label", in the order of the list.
+
+        The label is a scalar if each image has exactly one label, otherwise a vector.
+        """
         root = os.fsencode(self.root / "x")[:-1]
-        single = self.single_labels
-        labels = (
-            single
-            if single is not None
-            else tf.RaggedTensor.from_row_lengths(self.labels, self.counts)
-        )
+        labels = self.single_labels
+        if labels is None:
+            labels = tf.RaggedTensor.from_row_lengths(self.labels, self.counts)
 
         def element(path: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
             is_absolute = tf.strings.substr(path, 0, 1) == "/"
@@ -65,10 +68,22 @@ class ImageList:
 
         return tf.data.Dataset.from_tensor_slices((self.paths, labels)).map(element)
 
+    def examples(self) -> Examples:
+        """Returns the listed images as the examples of a task, in the order of their list."""
+        return Examples(
+            num_examples=len(self.paths),
+            elements=self.elements,
+            read=lambda element: {
+                "image": tf.io.read_file(element["path"]),
+                "label": element["label"],
+            },
+            labels=self.single_labels,
+        )
+
     def without_corrupt(self) -> ImageList:
-        """Returns those that can be decoded, with a warning for each other; opens all files."""
-        files = [os.path.join(self.root, os.fsdecode(path)) for path in self.paths]
-        whole = np.array([size is not None for size in decode_all(files, skip_corrupt=True)])
+        """Opens every image and returns those that can be decoded; warns of each other one."""
+        sizes = decode_all(self._files(), skip_corrupt=True)
+        whole = np.array([size is not None for size in sizes])
         return dataclasses.replace(
             self,
             paths=list(itertools.compress(self.paths, whole)),
@@ -76,65 +91,91 @@ class ImageList:
             counts=self.counts[whole],
         )
 
+    def check_regular(self) -> None:
+        """Raises a ValueError if a path is no file: TensorFlow would wait on a FIFO for ever."""
+        wrong = not_regular(self._files())
+        if wrong:
+            raise ValueError(
+                f"{len(wrong)} of {len(self.paths)} images are not regular files, such as "
+                f"{wrong[0]}: expected files of images. Remove them, or leave them out with "
+                "skip_corrupt=True (--skip_corrupt)."
+            )
 
-def read_folder(folder: Path) -> ImageList:
-    """Lists a folder with one subfolder of images a class.
+    def _files(self) -> list[str]:
+        return [os.path.join(self.root, os.fsdecode(path)) for path in self.paths]
+
+
+def load(name: str, file: str, *, skip_corrupt: bool = False, background: str = "white") -> Task:
+    """Returns the task of a text file that lists images and their labels: see `read_list`.
+
+    A tenth of the images, at most 51 200, are the test split, which is always the same.
+
+    Args:
+        name: the task's name.
+        file: the path of the list; `~` is the home directory.
+        skip_corrupt: if True, open every image once, and leave out the images that cannot be
+            decoded, with a warning for each.
+        background: the colour behind transparent pixels: a name or a code such as "#ff8000".
 
     Raises:
-        OSError: there is no such folder.
-        ValueError: it has no two subfolders, or one has no images.
+        ValueError: the file is not such a list.
+        OSError: there is no such file.
     """
-    names, paths, counts = [], [], []
-    for entry in sorted(_visible(folder), key=lambda entry: entry.name):
-        if entry.is_dir():
-            images = sorted(
-                image.name for image in _visible(entry) if image.name.lower().endswith(_SUFFIXES)
-            )
-            paths += [os.fsencode(f"{entry.name}/{image}") for image in images]
-            names.append(entry.name)
-            counts.append(len(images))
-    if len(names) < 2 or not paths:
-        raise ValueError(
-            f"{folder} has {len(names)} subfolders with {len(paths)} images: expected one "
-            f"subfolder a class, at least two, with files that end in {', '.join(_SUFFIXES)}."
-        )
-    without = [name for name, count in zip(names, counts, strict=True) if count == 0]
-    if without:
-        raise ValueError(
-            f"{folder}: {len(without)} of {len(names)} subfolders have no images, such as "
-            f"{without[0]}: expected files that end in {', '.join(_SUFFIXES)}. Add images or "
-            "remove the class."
-        )
-    labels = np.repeat(np.arange(len(names), dtype=np.int64), counts)
-    return ImageList(folder, paths, labels, np.ones(len(paths), np.int64), tuple(names))
+    file = Path(file).expanduser()
+    check_regular_file(file)
+    return task_of_list(name, read_list(file), skip_corrupt, background)
+
+
+def task_of_list(name: str, listing: ImageList, skip_corrupt: bool, background: str) -> Task:
+    """Returns the task of a list of images, of which some become the test split.
+
+    Args:
+        name: the task's name.
+        listing: the images.
+        skip_corrupt, background: as for `load`.
+    """
+    background = colour_of(background)
+    if skip_corrupt:
+        listing = listing.without_corrupt()
+    else:
+        listing.check_regular()
+    examples = listing.examples()
+    everything = Task(
+        name,
+        listing.class_names,
+        TYPICAL_SIZE,
+        train=examples,
+        test=examples,
+        several_labels=listing.single_labels is None,
+        background=background,
+        source=f"list sha256: {listing.digest}",
+    )
+    return subsets.with_test_split(everything)
 
 
 def read_list(file: Path) -> ImageList:
-    """Reads a text file: a line an image, its path from the file's folder on and the names of its
-    labels, none or some, with tabs between them. The classes are all names in their order. Spaces
-    around a name are no part of it, and blank lines are nothing.
+    """Reads a text file that lists images and their labels.
+
+    Each line is the path of an image, relative to the folder of the file, and the names of its
+    labels, with tabs between them. An image may have no labels. The classes are all names, sorted.
+    Spaces around a name are removed, and blank lines are ignored.
 
     Raises:
         OSError: there is no such file.
-        ValueError: it is not such a file, it lists an image twice, or its first image does not
+        ValueError: the file is not such a list, lists an image twice, or its first image does not
             exist.
     """
-    try:
-        # Some editors begin a file with a mark, which utf-8-sig leaves out.
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no UTF-8 text ({error}): {_LINES}.") from error
-    rows = _rows(file, lines)
+    rows = _rows(file, read_text(file).split("\n"))
     names = sorted({name for _, *of_image in rows for name in of_image})
     if len(rows) < 2 or len(names) < 2:
         raise ValueError(
-            f"{file} lists {len(rows)} images with {len(names)} classes, expected two at least of "
-            f"each. {_LINES}."
+            f"{file} lists {len(rows)} images with {len(names)} classes; expected at least two of "
+            f"each. {_LINES}"
         )
     if not (file.parent / rows[0][0]).is_file():
         raise ValueError(
-            f"{file} begins with {rows[0][0]!r}, and {file.parent / rows[0][0]} is no file. "
-            f"{_LINES}."
+            f"{file} begins with {rows[0][0]!r}, but there is no file {file.parent / rows[0][0]}. "
+            f"{_LINES}"
         )
     number = {name: i for i, name in enumerate(names)}
     of_images = [sorted({number[name] for name in of_image}) for _, *of_image in rows]
@@ -148,7 +189,7 @@ def read_list(file: Path) -> ImageList:
 
 
 def _rows(file: Path, lines: list[str]) -> list[list[str]]:
-    """Splits the lines into path and names, and refuses what nobody means."""
+    """Returns the path and the names of labels in each line; raises a ValueError for a mistake."""
     rows, line_of = [], {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -158,24 +199,20 @@ def _rows(file: Path, lines: list[str]) -> list[list[str]]:
         if not all((path, *names)):
             raise ValueError(
                 f"{file}, line {number}: {line!r} has a tab with nothing before or after it. "
-                f"{_LINES}."
+                f"{_LINES}"
             )
         first = line_of.setdefault(os.path.normpath(os.path.join(file.parent, path)), number)
         if first != number:
             raise ValueError(
-                f"{file} lists {path} in line {first} and in line {number}: expected each image "
-                "once, with all of its labels, since it could be trained on and tested on else."
+                f"{file} lists {path} in line {first} and in line {number}. Write each image once, "
+                "with all of its labels, because a repeated image could be in both the training "
+                "and the test split."
             )
         rows.append([path, *names])
     return rows
 
 
 _LINES = (
-    "A line is the path of an image, from the file's folder on, and the names of its labels, with "
-    "tabs between them"
+    "Each line must be the path of an image, relative to the folder of this file, and the names of "
+    "its labels, with tabs between them."
 )
-
-
-def _visible(folder: os.PathLike) -> list[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]

@@ -1,11 +1,11 @@
-"""TFRecord files of encoded images with one or several labels, read as a stream.
+"""The task "tfrecords:FOLDER": TFRecord files of encoded images and their labels.
 
-Each record is a `tf.train.Example` with
+The files are read as a stream. Each record is a `tf.train.Example` with two features:
 
-    image/encoded        bytes: JPEG, PNG, BMP or GIF
-    image/class/label    int64, none, one or several, each from 0 on
+    image/encoded        bytes: an image in any format that TensorFlow or Pillow reads
+    image/class/label    int64: the labels of the image, none or more, counted from 0
 
-and labels.txt beside the files has the name of each class, one a line.
+The file labels.txt in the same folder has the name of each class, one on each line.
 """
 
 from __future__ import annotations
@@ -17,23 +17,72 @@ from pathlib import Path
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-# The records are taken for shuffled, as programs that write them do: 256 MB of JPEGs of ImageNet's
-# size, 120 kB, are held to be shuffled further, as of a large dataset of TFDS.
+from bit_keras.data import subsets
+from bit_keras.data.decoding import colour_of
+from bit_keras.data.tasks import TYPICAL_SIZE, Examples, Task
+from bit_keras.data.transforms import checked_label
+from bit_keras.utils.text_file import read_text
+
+# Number of records that are held in memory to be shuffled: 256 MB of JPEGs of ImageNet's mean size,
+# as for a large dataset of TFDS. Programs that write TFRecord files usually shuffle the records.
 SHUFFLE_BUFFER = 2_200
 
 _NAMES = "labels.txt"
 
 _IMAGE, _LABEL = "image/encoded", "image/class/label"
 
-# An image without labels may lack their key, but hardly so many in a row.
+# Number of records in which the features "image/encoded" and "image/class/label" are looked for. An
+# image without labels may lack the second feature, but 100 such records in a row are unlikely.
 _LOOKED_AT = 100
 
-# A record: its length, 8 bytes; their checksum, 4; its bytes; their checksum, 4.
+# Bytes before and after the content of a record. The header is the length (8 bytes) and its
+# checksum (4 bytes); the footer is the checksum of the content (4 bytes).
 _HEADER, _FOOTER = 12, 4
 
 
+def load(name: str, folder: str | os.PathLike, *, background: str = "white") -> Task:
+    """Returns the task of the TFRecord files in a folder; the first images are the test split.
+
+    Args:
+        name: the task's name.
+        folder: the folder of the files and of labels.txt; `~` is the home directory.
+        background: the colour behind transparent pixels: a name or a code such as "#ff8000".
+
+    Raises:
+        OSError: there is no such folder, or it has no TFRecord file or no labels.txt.
+        ValueError: a file or labels.txt cannot be used.
+    """
+    folder, background = Path(folder).expanduser(), colour_of(background)
+    files = find_files(folder)
+    if not files:
+        raise FileNotFoundError(
+            f"There is no TFRecord file in {folder}. Expected files with 'tfrecord' in their names."
+        )
+    class_names = read_class_names(folder)
+    total = count(files)
+    check_keys(files)
+    examples = Examples(
+        num_examples=total,
+        elements=lambda: elements(files),
+        read=lambda element: parse(element["record"], len(class_names)),
+        shuffle_buffer=SHUFFLE_BUFFER,
+    )
+    everything = Task(
+        name,
+        class_names,
+        TYPICAL_SIZE,
+        train=examples,
+        test=examples,
+        several_labels=True,
+        background=background,
+        source=f"{len(files)} TFRecord files of {total} images: "
+        f"{os.path.basename(files[0])} to {os.path.basename(files[-1])}",
+    )
+    return subsets.with_test_split(everything)
+
+
 def find_files(folder: Path) -> list[str]:
-    """Returns the TFRecord files of a folder, sorted: what has `tfrecord` in its name.
+    """Returns the files of a folder that have `tfrecord` in their names, sorted.
 
     Raises:
         OSError: there is no such folder.
@@ -46,53 +95,57 @@ def find_files(folder: Path) -> list[str]:
 
 
 def read_class_names(folder: Path) -> tuple[str, ...]:
-    """Returns the names in labels.txt.
+    """Returns the class names in the file labels.txt.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it names fewer than two classes, or a line is blank.
+        ValueError: the file is not UTF-8, names fewer than two classes, or a line is blank.
     """
     file = folder / _NAMES
     if not file.is_file():
         raise FileNotFoundError(
-            f"There is no {file}: expected the name of each class, one a line, in the order of the "
-            "labels in the TFRecord files."
+            f"There is no file {file}. Expected the name of each class on a line of its own, in "
+            "the order of the labels in the TFRecord files."
         )
-    names = tuple(file.read_text(encoding="utf-8").split("\n"))
+    names = tuple(read_text(file).split("\n"))
     names = names[:-1] if names[-1] == "" else names
     if len(names) < 2:
-        raise ValueError(f"{file} names {len(names)} classes; expected at least two, one a line.")
+        raise ValueError(
+            f"{file} names {len(names)} classes. Expected at least two, each on a line of its own."
+        )
     blank = [number for number, name in enumerate(names, 1) if not name.strip()]
     if blank:
         raise ValueError(
-            f"{file}: line {blank[0]} of {len(names)} is blank; expected the name of a class on "
-            "each, since the lines are counted by the labels. Name the class, or remove the line."
+            f"{file}: line {blank[0]} of {len(names)} is blank. Expected the name of a class on "
+            "each line, because the labels are numbers of lines. Write the name, or remove the "
+            "line."
         )
     return names
 
 
 def check_keys(files: list[str]) -> None:
-    """Looks whether the first records have images and labels under the keys that `parse` takes.
-
-    Raises:
-        ValueError: they have not.
-    """
+    """Raises a ValueError if the first records lack the features for images or labels."""
     found = set()
-    for record in tf.data.TFRecordDataset(files).take(_LOOKED_AT).as_numpy_iterator():
+    for record in (
+        tf.data.TFRecordDataset(list(map(os.fsencode, files))).take(_LOOKED_AT).as_numpy_iterator()
+    ):
         try:
             found |= set(tf.train.Example.FromString(record).features.feature)
         except DecodeError as error:
-            raise ValueError(f"{files[0]} has a record that is no tf.train.Example.") from error
+            raise ValueError(
+                f"{files[0]} has a record that is no tf.train.Example. Write the records as "
+                f"tf.train.Example with {_IMAGE} and {_LABEL}."
+            ) from error
         if {_IMAGE, _LABEL} <= found:
             return
     raise ValueError(
-        f"{files[0]}: the first records have the keys {', '.join(sorted(found)) or 'none'}; "
-        f"expected {_IMAGE} (bytes) and {_LABEL} (int64). Write the records with these."
+        f"{files[0]}: the first records have the features {', '.join(sorted(found)) or 'none'}; "
+        f"expected {_IMAGE} (bytes) and {_LABEL} (int64). Write the records with these features."
     )
 
 
 def count(files: list[str]) -> int:
-    """Returns how many records there are; only their lengths are read.
+    """Returns the number of records in the files; only the lengths of the records are read.
 
     Raises:
         ValueError: a file ends within a record.
@@ -108,8 +161,9 @@ def _count(file: str) -> int:
             length = struct.unpack_from("<Q", header)[0] if len(header) == _HEADER else size
             if stream.tell() + length + _FOOTER > size:
                 raise ValueError(
-                    f"{file} ends within record {records + 1}: it is no TFRecord file, is "
-                    "compressed, or was cut off. Copy or write it again."
+                    f"{file} ends within record {records + 1}: it is compressed, or was "
+                    "cut off, or is not a TFRecord file. Copy it again, or write it again without "
+                    "compression."
                 )
             stream.seek(length + _FOOTER, os.SEEK_CUR)
             records += 1
@@ -117,8 +171,11 @@ def _count(file: str) -> int:
 
 
 def elements(files: list[str]) -> tf.data.Dataset:
-    """Returns `{"record", "path", "number"}`, file after file: the bytes of each record, its file,
-    and its place there, from 0 on."""
+    """Returns a dataset of dicts with the keys "record", "path" and "number", file after file.
+
+    They are the bytes of a record, the path of its file, and its number in the file, counted from
+    0.
+    """
 
     def of_file(file: tf.Tensor) -> tf.data.Dataset:
         return (
@@ -127,15 +184,15 @@ def elements(files: list[str]) -> tf.data.Dataset:
             .map(lambda number, record: {"record": record, "path": file, "number": number})
         )
 
-    return tf.data.Dataset.from_tensor_slices(files).flat_map(of_file)
+    return tf.data.Dataset.from_tensor_slices(list(map(os.fsencode, files))).flat_map(of_file)
 
 
 def parse(record: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
-    """Returns the image, encoded, and its labels, int64 `[k]`, of a record.
+    """Returns the encoded image of a record and its labels, int64 `[k]`.
 
     Args:
-        record: bytes of a `tf.train.Example`.
-        num_classes: above each label.
+        record: the bytes of a `tf.train.Example`.
+        num_classes: the number of classes; a label outside `[0, num_classes)` is an error.
     """
     example = tf.io.parse_single_example(
         record,
@@ -144,10 +201,4 @@ def parse(record: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
             _LABEL: tf.io.RaggedFeature(tf.int64),
         },
     )
-    labels = example[_LABEL]
-    in_range = tf.debugging.Assert(
-        tf.reduce_all((labels >= 0) & (labels < num_classes)),
-        [f"a label is not in 0 to {num_classes - 1}, but", labels],
-    )
-    with tf.control_dependencies([in_range]):
-        return {"image": example[_IMAGE], "label": tf.identity(labels)}
+    return {"image": example[_IMAGE], "label": checked_label(example[_LABEL], num_classes)}

@@ -1,4 +1,4 @@
-"""A TFDS dataset on this machine: found by its name, prepared once, its splits counted."""
+"""Finds a dataset of TFDS by its name, prepares it at its first use, and checks its splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from absl import logging
 
-from bit_keras.nearest_name import nearest_name
+from bit_keras.checkpoints.download import is_offline
+from bit_keras.checkpoints.errors import DownloadError
+from bit_keras.checkpoints.reachable import problem_of_connection
+from bit_keras.utils.nearest_name import nearest_name
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
@@ -21,37 +24,47 @@ def prepared(
     data_dir: str | os.PathLike | None = None,
     manual_dir: str | os.PathLike | None = None,
 ) -> DatasetBuilder:
-    """Returns the builder of a TFDS dataset, downloaded and prepared if it was not yet.
+    """Returns the builder of a dataset of TFDS; downloads and prepares it at its first use.
 
     Args:
-        task: the task that asks for it, for messages.
-        name: as TFDS writes it: `NAME`, `NAME/CONFIG`, `NAME:3.*.*` or `NAME/CONFIG:3.*.*`.
+        task: name of the task, for messages.
+        name: the name in TFDS: `NAME`, `NAME/CONFIG`, `NAME:3.*.*` or `NAME/CONFIG:3.*.*`.
         data_dir: where TFDS keeps its datasets; None is `~/tensorflow_datasets`.
-        manual_dir: where files lie that TFDS cannot download; None is `downloads/manual` in
+        manual_dir: where the files are that TFDS cannot download; None is `downloads/manual` in
             `data_dir`.
 
     Raises:
-        ValueError: TFDS has no such dataset, configuration or version.
-        OSError: it is not prepared and cannot be: no network, or files are missing that only a
-            person can download. The message says which, and where to put them.
+        ValueError: the name is empty, or TFDS has no such dataset, configuration or version.
+        OSError: the dataset is not prepared and cannot be prepared, because there is no network, or
+            because files are missing that TFDS cannot download. The message says which files, and
+            where to put them.
     """
+    if not name:
+        raise ValueError(
+            f"The task {task!r} has no name of a dataset. Write it after the colon, such as "
+            f"{task + 'beans'!r}."
+        )
+    # TFDS takes `~` for the name of a folder.
+    data_dir, manual_dir = (path and os.path.expanduser(path) for path in (data_dir, manual_dir))
     builder = _find(task, name, data_dir)
-    if not builder.info.splits:  # they are known from the files of a prepared dataset alone
+    # A TFDS builder has no splits until its dataset is prepared.
+    if not builder.info.splits:
         _check_manual_files(task, builder, manual_dir)
+        _check_network(task, name, builder)
         _prepare(task, name, builder, manual_dir)
     return builder
 
 
 def count_examples(task: str, builder: DatasetBuilder, split: str) -> int:
-    """Returns how many examples a split or a slice of it has, such as `train[:80%]`.
+    """Returns the number of examples in a split or in a slice of one, such as `train[:80%]`.
 
     Args:
-        task: the task that asks for it, for messages.
-        builder: of a prepared dataset.
-        split: as TFDS writes it.
+        task: name of the task, for messages.
+        builder: the builder of a prepared dataset.
+        split: the split, in the syntax of TFDS.
 
     Raises:
-        ValueError: there is no such split, or nothing in it.
+        ValueError: there is no such split, or it is empty.
     """
     splits = builder.info.splits
     listing = ", ".join(f"{name} ({info.num_examples})" for name, info in splits.items())
@@ -62,11 +75,11 @@ def count_examples(task: str, builder: DatasetBuilder, split: str) -> int:
         nearest = nearest_name(re.split(r"[\[+]", split)[0], splits)
         raise ValueError(
             f"Task {task!r}: the split {split!r} cannot be read: {error}\n{listing} examples. "
-            f"Write one of these, or a slice of one: {nearest!r}, '{nearest}[:80%]'."
+            f"Name one of these splits or a slice of one, such as {nearest!r} or '{nearest}[:80%]'."
         ) from error
     if not count:
         raise ValueError(
-            f"Task {task!r}: the split {split!r} is empty, expected at least one example. "
+            f"Task {task!r}: the split {split!r} is empty; expected at least one example. "
             f"{listing} examples. Name another split, or a larger slice."
         )
     return count
@@ -83,13 +96,13 @@ def check_disjoint(task: str, builder: DatasetBuilder, train: str, test: str) ->
     if shared:
         raise ValueError(
             f"Task {task!r}: train_split={train!r} and test_split={test!r} share {shared} "
-            "examples, expected none: an accuracy on training images says nothing. Give both, "
-            "such as train_split='train[:80%]' and test_split='train[80%:]'."
+            "examples; expected none, because the accuracy on training images means nothing. Give "
+            "both, such as train_split='train[:80%]' and test_split='train[80%:]'."
         )
 
 
 def _ranges(builder: DatasetBuilder, split: str) -> list[tuple[str, range]]:
-    """Returns the whole splits that a split is made of, each with its positions in it."""
+    """Returns the splits in an expression such as "train[:80%]+test", with ranges of positions."""
     from tensorflow_datasets.core import ReadInstruction
 
     splits = builder.info.splits
@@ -109,14 +122,14 @@ def _find(task: str, name: str, data_dir: str | os.PathLike | None) -> DatasetBu
         known = tfds.list_builders(with_community_datasets=False)
         raise ValueError(
             f"Task {task!r}: TFDS has no dataset {dataset!r}. Did you mean "
-            f"{nearest_name(dataset, known)!r}? A dataset of your own is found by its name if it "
-            "is prepared in data_dir."
+            f"{nearest_name(dataset, known)!r}? Your own dataset is found by its name if it is "
+            "prepared in data_dir (--data_dir)."
         ) from None
     except (AssertionError, ValueError) as error:
         raise ValueError(
-            f"Task {task!r}: TFDS cannot make {name!r}: expected NAME or NAME/CONFIG, with or "
-            f"without a version such as ':3.*.*'.{_configurations(name)} Correct what TFDS names: "
-            f"{error}"
+            f"Task {task!r}: TFDS cannot find {name!r}. Expected NAME or NAME/CONFIG, with or "
+            f"without a version such as ':3.*.*'.{_configurations(name)} Correct the name. TFDS "
+            f"says: {error}"
         ) from error
 
 
@@ -139,9 +152,40 @@ def _check_manual_files(task: str, builder: DatasetBuilder, manual_dir) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         return
     raise FileNotFoundError(
-        f"Task {task!r} needs files that TFDS cannot download: expected them in {folder}, which "
-        "is empty or does not exist. Put them there, or give another manual_dir. TFDS says of "
-        f"them:\n{textwrap.dedent(instructions).strip()}"
+        f"Task {task!r} needs files that TFDS cannot download. Expected them in {folder}, which "
+        "is empty or does not exist. Put the files there, or give another manual_dir "
+        f"(--manual_dir). TFDS says about them:\n{textwrap.dedent(instructions).strip()}"
+    )
+
+
+def _check_network(task: str, name: str, builder: DatasetBuilder) -> None:
+    """Raises a DownloadError if the files of a dataset cannot be downloaded.
+
+    TFDS itself would try for minutes to reach a server that cannot be reached.
+    """
+    address = next((url for url in builder.url_infos if url.startswith("http")), None)
+    downloads = builder.data_dir_root / "downloads"
+    is_downloaded = downloads.is_dir() and any(
+        file.is_file() and file.suffix != ".INFO" for file in downloads.iterdir()
+    )
+    if address is None or builder.MANUAL_DOWNLOAD_INSTRUCTIONS or is_downloaded:
+        return
+    if is_offline():
+        problem = "BIT_KERAS_OFFLINE=1 forbids downloading it"
+    else:
+        problem = problem_of_connection(address)
+    if problem:
+        raise DownloadError(
+            f"Task {task!r}: {builder.info.full_name} is not prepared in {builder.data_path}, and "
+            f"{problem}. {_elsewhere(name)}"
+        )
+
+
+def _elsewhere(name: str) -> str:
+    return (
+        f"Without a network, prepare it elsewhere with tensorflow_datasets.builder({name!r})"
+        ".download_and_prepare() and copy the result here, or give the folder that holds it as "
+        "data_dir (--data_dir)."
     )
 
 
@@ -149,7 +193,7 @@ def _prepare(task: str, name: str, builder: DatasetBuilder, manual_dir) -> None:
     import tensorflow_datasets as tfds
 
     logging.warning(
-        "Task %s: %s is downloaded and prepared in %s, once.",
+        "Task %s: %s is downloaded and prepared in %s; this happens once.",
         task,
         builder.info.full_name,
         builder.data_path,
@@ -157,13 +201,12 @@ def _prepare(task: str, name: str, builder: DatasetBuilder, manual_dir) -> None:
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     try:
         builder.download_and_prepare(download_config=config)
-    # Whatever a builder's own code, its server or a missing package raises: the way out is one.
+    # The dataset's code, its server or a missing package may raise any exception. The advice to the
+    # user is the same for all.
     except Exception as error:
         manual = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ""
         raise OSError(
             f"Task {task!r}: {builder.info.full_name} is not prepared in {builder.data_path}, and "
-            f"preparing it failed: {type(error).__name__}: {error}\nWithout a network, prepare it "
-            f"elsewhere with tensorflow_datasets.builder({name!r}).download_and_prepare() and copy "
-            "the result here, or give the data_dir that holds it."
+            f"preparing it failed: {type(error).__name__}: {error}\n{_elsewhere(name)}"
             + textwrap.indent(textwrap.dedent(manual).rstrip(), "  ", lambda _: True)
         ) from error

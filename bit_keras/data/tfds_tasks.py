@@ -14,39 +14,42 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from bit_keras.data import pipeline, tfds_builder
+from bit_keras.data import tfds_builder, transforms
+from bit_keras.data.decoding import composite, decode
 from bit_keras.data.tasks import Examples, Task
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder, DatasetInfo
 
-# A split of up to so many bytes is read whole where that helps: for its labels when the task is
-# made, and into memory to be shuffled. CIFAR takes a third of it, ImageNet has 300 times as much.
+# The largest size in bytes of a split whose labels are all read when the task is made, and which is
+# shuffled as a whole in memory. CIFAR is a third of this size, and ImageNet is 300 times as large.
 _SMALL = 2**29
 
-# Of a larger one so many bytes are held to be shuffled: 2200 images of ImageNet. With it a process
-# that reads batches of 512 at 128 pixels stays below 2 GB, of which 0.8 GB are TensorFlow
-# (tests/benchmarks/pipeline_memory.py).
+# Size in bytes of the shuffle buffer for larger splits, enough for 2200 images of ImageNet. A
+# process that reads batches of 512 images at 128 pixels then needs less than 2 GB, of which
+# TensorFlow takes 0.8 GB (tests/benchmarks/pipeline_memory.py).
 _SHUFFLED = 2**28
 
-# For a dataset that does not tell its size: an image of ImageNet (144 GiB by 1 281 167 images).
+# Assumed bytes of an image if the size of the dataset is not known: the mean of ImageNet (144 GiB
+# divided by 1 281 167 images).
 _TYPICAL_BYTES = 120_000
 
-# Where images differ in size, of so many the median is taken: TFDS stores them in random order.
+# The median area is computed from this number of images if images differ in size. The first images
+# are a fair sample, because TFDS stores images in random order.
 _MEASURED = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """The label of an example, as a function of some of its features.
+    """How the label of a TFDS example is computed from its features, and the names of the classes.
 
     Attributes:
-        features: the features that it needs, as `tfds.decode.PartialDecoding` takes them:
-            `{"label": True}`, or `{"objects": {"pixel_coords"}}`.
-        function: traceable, from a dict of these features, decoded, to a scalar integer in
-            `[0, len(class_names))`, or to a vector of several.
+        features: the features that the function needs, as `tfds.decode.PartialDecoding` takes
+            them: `{"label": True}`, or `{"objects": {"pixel_coords"}}`.
+        function: traceable function from a dict of these features, decoded, to a scalar integer
+            in `[0, len(class_names))`, or to a vector of them.
         class_names: a name for each label.
-        several: whether it is a vector.
+        several: True if the function returns a vector, because an image has several labels.
     """
 
     features: Mapping[str, Any]
@@ -57,12 +60,12 @@ class Label:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How an example of a TFDS dataset becomes an image and a label.
+    """Says which features of a TFDS example give the image and the label, and how.
 
     Attributes:
-        image_key: the feature that is the image.
-        label: the label.
-        pixel_scale: pixels are multiplied by this; 255 for a dataset that stores 0 and 1.
+        image_key: the name of the feature that is the image.
+        label: how the label is computed.
+        pixel_scale: factor of the pixels; 255 for a dataset that stores 0 and 1.
     """
 
     image_key: str
@@ -71,7 +74,7 @@ class Reading:
 
     @property
     def features(self) -> dict[str, Any]:
-        """The features to parse: no other is."""
+        """The features of a TFDS example that are decoded; all others are skipped."""
         return {self.image_key: True, **self.label.features}
 
 
@@ -86,36 +89,68 @@ def load(
     data_dir: str | os.PathLike | None = None,
     manual_dir: str | os.PathLike | None = None,
 ) -> Task:
-    """Returns a dataset of TFDS as a task; it is downloaded and prepared if it was not yet.
+    """Returns a dataset of TFDS as a task; downloads and prepares it at its first use.
 
-    Images stay encoded, and features that are not needed are not parsed. Grey images become
-    RGB. Labels of a split of more than half a gibibyte are checked only as they are read.
+    Images stay encoded, and features that are not needed are not parsed. Grey images become RGB.
+    Labels of a split of more than half a gibibyte are checked only when they are read.
 
     Args:
         name: the task's name.
-        dataset: as TFDS writes it: `NAME`, `NAME/CONFIG`, `NAME:3.*.*` or `NAME/CONFIG:3.*.*`.
-        train_split: as TFDS writes it, such as `train[:80%]`; None is `train`.
-        test_split: None is `test`, else `validation`, else the last 20 % of the training split
-            are held out; what is taken instead of `test` is logged.
-        image_key: the feature that is the image: a `tfds.features.Image`, or a uint8 tensor
-            `[H, W, C]`, with 1 or 3 channels; None: the supervised key, `image`, or the only one.
-        label_key: the feature that is the label, a `tfds.features.ClassLabel`; None: likewise.
+        dataset: the name in TFDS: `NAME`, `NAME/CONFIG`, `NAME:3.*.*` or `NAME/CONFIG:3.*.*`.
+        train_split: a split in the syntax of TFDS, such as `train[:80%]`; None is `train`.
+        test_split: a split as well. None is `test`; a dataset without it is tested on
+            `validation`, or else on the last 20 % of the training split, and a warning says so.
+        image_key: the name of the feature that is the image: a `tfds.features.Image`, or a uint8
+            tensor `[H, W, C]` of 1, 3 or 4 channels. None is the dataset's supervised key, else
+            `image`, else the only image.
+        label_key: the name of the feature that is the label, a `tfds.features.ClassLabel`. None
+            is the dataset's supervised key, else `label`, else the only ClassLabel.
         data_dir: where TFDS keeps its datasets; None is `~/tensorflow_datasets`.
-        manual_dir: where files lie that TFDS cannot download.
+        manual_dir: where the files are that TFDS cannot download.
 
     Raises:
         ValueError: an unknown dataset, split or feature, an empty split, splits that overlap, or
             a label out of range.
-        OSError: the dataset is not prepared and cannot be.
+        OSError: the dataset is not prepared and cannot be prepared.
     """
-    if not dataset:
-        raise ValueError(f"The task {name!r} lacks its dataset: write {name + 'beans'!r}.")
     builder = tfds_builder.prepared(name, dataset, data_dir, manual_dir)
     label = class_label(builder.info, _choose_feature(name, builder.info, "label", label_key))
-    return with_label(name, builder, label, train_split, test_split, image_key)
+    return _with_label(name, builder, label, train_split, test_split, image_key)
 
 
-def with_label(
+def load_for_pretraining(
+    name: str,
+    dataset: str,
+    *,
+    label_key: str | None = None,
+    data_dir: str | os.PathLike | None = None,
+    manual_dir: str | os.PathLike | None = None,
+    **options: str,
+) -> Task:
+    """Returns a task for pre-training, which has several labels per image if the dataset has them.
+
+    The label is a sequence of `tfds.features.ClassLabel` if `label_key` names such a feature, or
+    if `label_key` is None and the dataset has exactly one. Arguments and errors are those of
+    `load`.
+    """
+    from tensorflow_datasets import features
+
+    builder = tfds_builder.prepared(name, dataset, data_dir, manual_dir)
+    sequences = {
+        key: feature.feature.names
+        for key, feature in builder.info.features.items()
+        if isinstance(feature, features.Sequence)
+        and isinstance(feature.feature, features.ClassLabel)
+    }
+    key = next(iter(sequences)) if label_key is None and len(sequences) == 1 else label_key
+    if key not in sequences:
+        where = {"data_dir": data_dir, "manual_dir": manual_dir, "label_key": label_key}
+        return load(name, dataset, **where, **options)
+    label = Label({key: True}, itemgetter(key), tuple(sequences[key]), several=True)
+    return _with_label(name, builder, label, **options)
+
+
+def _with_label(
     name: str,
     builder: DatasetBuilder,
     label: Label,
@@ -123,14 +158,13 @@ def with_label(
     test_split: str | None = None,
     image_key: str | None = None,
 ) -> Task:
-    """Returns the task of a prepared dataset and a label; the other arguments are `load`'s."""
     train, test = _choose_splits(name, builder, train_split, test_split)
     key = _choose_feature(name, builder.info, "image", image_key)
     return build(name, builder, train, test, Reading(key, label))
 
 
 def class_label(info: DatasetInfo, key: str) -> Label:
-    """Returns the label that a `tfds.features.ClassLabel` holds."""
+    """Returns the `Label` for the feature `key`, which is a `tfds.features.ClassLabel`."""
     return Label({key: True}, itemgetter(key), tuple(info.features[key].names))
 
 
@@ -147,15 +181,17 @@ def build(
 
     Args:
         name: the task's name.
-        builder: of the dataset.
-        train: the split to train on, as TFDS writes it.
-        test: the split to report on.
+        builder: the builder of the dataset.
+        train: the split to train on, in the syntax of TFDS.
+        test: the split to report the accuracy on.
         reading: how an example becomes an image and a label.
-        image_size: height and width, where images differ; None is the median of some.
+        image_size: height and width of a dataset whose images differ in size; None measures some
+            of the images and takes the median.
         **augmentation: `flip` and `random_crop` of the task.
 
     Raises:
-        ValueError: a split that is unknown, empty or not disjoint, or a label out of range.
+        ValueError: a split is unknown or empty, both splits share examples, or a label is out of
+            range.
     """
     tfds_builder.count_examples(name, builder, train)
     tfds_builder.count_examples(name, builder, test)
@@ -184,14 +220,20 @@ def _choose_splits(
     if test or "test" in splits:
         return train, test or "test"
     if "validation" in splits:
-        logging.warning("Task %s: no test split, so 'validation' is the test.", task)
+        logging.warning(
+            "Task %s: the dataset has no test split, so the test uses the split 'validation'.", task
+        )
         return train, "validation"
     if train not in splits and "[" in train:
         raise ValueError(
-            f"Task {task!r}: {builder.info.full_name} has no test split, and train_split is "
-            f"{train!r}: expected a test_split beside it. Give one, such as 'train[80%:]'."
+            f"Task {task!r}: {builder.info.full_name} has no test split, and train_split={train!r} "
+            "was given without test_split. Give both, such as test_split='train[80%:]'."
         )
-    logging.warning("Task %s: no test split, so the last 20 %% of %r are the test.", task, train)
+    logging.warning(
+        "Task %s: the dataset has no test split, so the test uses the last 20 %% of %r.",
+        task,
+        train,
+    )
     return f"{train}[:80%]", f"{train}[80%:]"
 
 
@@ -211,15 +253,16 @@ def _is_label(feature) -> bool:
     return isinstance(feature, features.ClassLabel) and bool(feature.num_classes)
 
 
-# What a feature may be: (whether it fits, what was expected, its place in supervised_keys).
+# For the image and for the label: a function that checks whether a TFDS feature can be used, the
+# text that describes such a feature in error messages, and its index in TFDS' supervised_keys.
 _FEATURES = {
-    "image": (_is_image, "an Image, or a uint8 Tensor [H, W, C], of 1, 3 or 4 channels", 0),
-    "label": (_is_label, "a ClassLabel of a known number of classes", 1),
+    "image": (_is_image, "an Image, or a uint8 Tensor [H, W, C], with 1, 3 or 4 channels", 0),
+    "label": (_is_label, "a ClassLabel with a known number of classes", 1),
 }
 
 
 def _choose_feature(task: str, info: DatasetInfo, kind: str, asked: str | None) -> str:
-    """Returns the key that was asked for, or the one that is meant without asking."""
+    """Returns the name of the image or label feature: the user's choice, or the most likely one."""
     fits, expected, place = _FEATURES[kind]
     fitting = [key for key, feature in info.features.items() if fits(feature)]
     supervised = info.supervised_keys[place] if info.supervised_keys else None
@@ -227,11 +270,14 @@ def _choose_feature(task: str, info: DatasetInfo, kind: str, asked: str | None) 
     for key in [asked] if asked else [supervised, kind, *only]:
         if key in fitting:
             return key
-    found = f"which one is not clear of {fitting}" if fitting and not asked else f"got {asked!r}"
+    if fitting and not asked:
+        found = f"several features fit: {fitting}"
+    else:
+        found = f"got {kind}_key={asked!r}" if asked else "no feature fits"
     listing = "".join(f"\n  {key}: {feature!r}" for key, feature in info.features.items())
     raise ValueError(
-        f"Task {task!r}: expected as its {kind} {expected}; {found}. Give another "
-        f"{kind}_key, or another dataset. The features of {info.full_name}:{listing}"
+        f"Task {task!r}: expected the {kind} to be {expected}; {found}. Give another "
+        f"{kind}_key (--{kind}_key), or another dataset. The features of {info.full_name}:{listing}"
     )
 
 
@@ -245,7 +291,7 @@ def _examples(task: str, builder: DatasetBuilder, split: str, reading: Reading) 
         elements=lambda: _elements(task, builder, split, reading),
         read=lambda element: {**element, "image": _rgb(element["image"], reading.pixel_scale)},
         labels=_labels(task, builder, split, reading.label) if reads_labels else None,
-        # TFDS stores examples in random order: that of an epoch need not be perfect.
+        # TFDS stores examples in random order, so a buffer shuffles them well enough.
         shuffle_buffer=None if is_small else _SHUFFLED // example_bytes,
     )
 
@@ -255,17 +301,14 @@ def _mean_bytes(info: DatasetInfo) -> int:
 
 
 def _elements(task: str, builder: DatasetBuilder, split: str, reading: Reading) -> tf.data.Dataset:
-    """Returns images, encoded where they are stored so, with their labels."""
+    """Returns a dataset of images and labels; images that are stored encoded are not decoded."""
 
     def element(example: dict) -> dict[str, tf.Tensor]:
         label = tf.cast(reading.label.function(example), tf.int64)
-        last = len(reading.label.class_names) - 1
-        in_range = tf.debugging.Assert(
-            tf.reduce_all((label >= 0) & (label <= last)),
-            [f"Task {task!r}: a label of {split!r} is not in 0 to {last}, but", label],
+        label = transforms.checked_label(
+            label, len(reading.label.class_names), f"Task {task!r}: a label of {split!r}"
         )
-        with tf.control_dependencies([in_range]):
-            return {"image": example[reading.image_key], "label": tf.identity(label)}
+        return {"image": example[reading.image_key], "label": label}
 
     return _read(builder, split, reading.features, encoded=reading.image_key).map(
         element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
@@ -273,15 +316,15 @@ def _elements(task: str, builder: DatasetBuilder, split: str, reading: Reading) 
 
 
 def _labels(task: str, builder: DatasetBuilder, split: str, label: Label) -> np.ndarray:
-    """Returns the labels, in the order of the elements; no image is parsed."""
+    """Returns the labels of a TFDS split in the order of its images, without reading the images."""
     dataset = _read(builder, split, label.features).map(label.function)
     labels = np.fromiter(itertools.chain(*dataset.batch(1024).as_numpy_iterator()), np.int64)
     wrong = sorted(set(labels.tolist()) - set(range(len(label.class_names))))
     if wrong:
         raise ValueError(
             f"Task {task!r}: the split {split!r} has the labels {wrong}, expected 0 to "
-            f"{len(label.class_names) - 1}. TFDS writes -1 where the label was not published: "
-            "name another split."
+            f"{len(label.class_names) - 1}. TFDS writes -1 for labels that were never published. "
+            "Name another split (train_split, test_split)."
         )
     return labels
 
@@ -298,25 +341,26 @@ def _read(
         decoders=tfds.decode.PartialDecoding(
             features, {encoded: tfds.decode.SkipDecoding()} if is_encoded else None
         ),
-        # The pipeline keeps what it needs; a cache that is not read to its end warns. And one file
-        # after the other: what 16 readers leave behind in the allocator's arenas grew to 1 GB.
+        # The automatic cache of TFDS is off, because the pipeline has its own buffers, and
+        # TensorFlow warns about a cache that is not read to its end. The files are read one after
+        # the other, because 16 readers left 1 GB of unused memory in the allocator's arenas.
         read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
     )
 
 
 def _rgb(image: tf.Tensor, pixel_scale: int) -> tf.Tensor:
-    """Returns an encoded image as it is, if nothing needs its pixels: else uint8 `[H, W, 3]`."""
+    """Returns an RGB image, uint8 `[H, W, 3]`, or an encoded image unless its pixels are scaled."""
     if pixel_scale != 1:
-        return pipeline.decode(image) * tf.constant(pixel_scale, tf.uint8)
+        return decode(image) * tf.constant(pixel_scale, tf.uint8)
     if image.dtype == tf.string or image.shape[-1] == 3:
         return image
-    return image[..., :3] if image.shape[-1] == 4 else tf.image.grayscale_to_rgb(image)
+    return composite(image)
 
 
 def _median_size(examples: Examples) -> tuple[int, int]:
-    """Returns the side of a square of the median area, twice."""
+    """Returns height and width of a square with the median area of some of the images."""
     some = examples.dataset().take(_MEASURED)
-    images = some.map(lambda example: tf.shape(pipeline.decode(example["image"])))
+    images = some.map(lambda example: tf.shape(decode(example["image"])))
     areas = [height * width for height, width, _ in images.as_numpy_iterator()]
     side = math.isqrt(int(np.median(areas)))
     return side, side

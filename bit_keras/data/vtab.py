@@ -1,8 +1,9 @@
-"""VTAB-1k: 19 tasks of 1000 training images each, as one table.
+"""The 19 tasks of VTAB-1k, each with 1000 training images, as one table.
 
-Every task trains on 800 images of its training and 200 of its validation split, and is tested on
-its whole test split. Source: "A Large-scale Study of Representation Learning with the Visual Task
-Adaptation Benchmark" (arXiv 1910.04867) and its code, google-research/task_adaptation, `data/`.
+Every task trains on 800 images of its training split and 200 of its validation split, and is
+tested on its whole test split. Source: "A Large-scale Study of Representation Learning with the
+Visual Task Adaptation Benchmark" (arXiv 1910.04867) and its code, the folder `data/` of
+google-research/task_adaptation, which comments here call the benchmark's code.
 """
 
 from __future__ import annotations
@@ -18,46 +19,50 @@ import tensorflow as tf
 from bit_keras.data import tfds_builder, tfds_tasks
 from bit_keras.data.tasks import Task
 from bit_keras.data.tfds_tasks import Label
-from bit_keras.nearest_name import nearest_name
 
 GROUPS = NATURAL, SPECIALIZED, STRUCTURED = "natural", "specialized", "structured"
 
-# The benchmark's "train800val200".
+# The numbers of training and of validation images, "train800val200" in the benchmark's code.
 NUM_TRAIN = 800
 NUM_VALIDATION = 200
 
-# Lower edges are excluded and upper ones included (`clevr.py` and `kitti.py` of the harness).
+# The boundaries of the intervals of distances that are the classes of two tasks. An interval
+# excludes its lower boundary and includes its upper boundary (`clevr.py` and `kitti.py` of the
+# benchmark's code).
 CLEVR_EDGES = (0.0, 8.0, 8.5, 9.0, 9.5, 10.0, 100.0)
 KITTI_EDGES = (-100.0, 8.0, 20.0, 999.0)
 
-# Every scene of CLEVR has 3 to 10 objects (arXiv 1612.06890, section 3).
+# A scene of CLEVR has 3 to 10 objects (arXiv 1612.06890, section 3).
 _MIN_OBJECTS, _MAX_OBJECTS = 3, 10
 
-# Car, Van and Truck are KITTI's first three types of object.
+# The vehicles Car, Van and Truck are the first three of KITTI's types of objects.
 _VEHICLE_TYPES = 3
-_NO_VEHICLE = 1000.0  # beyond the last edge: a class of its own
+
+# Images without vehicles get this distance in metres. It is larger than the last boundary of the
+# distance classes, so these images are a class of their own.
+_NO_VEHICLE = 1000.0
 
 
 def bucket(value: tf.Tensor, edges: tuple[float, ...]) -> tf.Tensor:
-    """Returns the number, int64, of the interval `(edges[i], edges[i + 1]]` that holds a value.
+    """Returns the index `i`, int64, of the interval `(edges[i], edges[i + 1]]` that has the value.
 
-    -1 below the first edge, the last number above the last one.
+    A value up to the first edge gives -1, and one above the last edge `len(edges) - 1`.
     """
     return tf.reduce_sum(tf.cast(tf.constant(edges) < value, tf.int64)) - 1
 
 
 def clevr_count(example: dict) -> tf.Tensor:
-    """Returns the number of objects less 3: 0 to 7."""
+    """Returns the class of a CLEVR scene, 0 to 7: its number of objects minus 3."""
     return tf.size(example["objects"]["size"], out_type=tf.int64) - _MIN_OBJECTS
 
 
 def clevr_distance(example: dict) -> tf.Tensor:
-    """Returns the bucket, 0 to 5, of the depth of the object nearest to the camera."""
+    """Returns the class of a CLEVR scene, 0 to 5: the distance interval of the nearest object."""
     return bucket(tf.reduce_min(example["objects"]["pixel_coords"][:, 2]), CLEVR_EDGES)
 
 
 def kitti_distance(example: dict) -> tf.Tensor:
-    """Returns the bucket, 0 to 2, of the distance of the nearest vehicle; 3: there is none."""
+    """Returns the distance interval, 0 to 2, of a KITTI image's nearest vehicle; 3 without one."""
     objects = example["objects"]
     metres = objects["location"][:, 2]
     is_vehicle = objects["type"] < _VEHICLE_TYPES
@@ -65,12 +70,12 @@ def kitti_distance(example: dict) -> tf.Tensor:
 
 
 def dsprites_x_position(example: dict) -> tf.Tensor:
-    """Returns the horizontal position: 32 values, two in each of 16 classes."""
+    """Returns the class of a dSprites image, 0 to 15: half of its horizontal position (0 to 31)."""
     return example["label_x_position"] // 2
 
 
 def dsprites_orientation(example: dict) -> tf.Tensor:
-    """Returns the orientation: 40 values in 16 classes, floor(value / 2.5)."""
+    """Returns the class of a dSprites image, 0 to 15: floor(orientation / 2.5)."""
     return example["label_orientation"] * 2 // 5
 
 
@@ -103,32 +108,36 @@ _DSPRITES_ORIENTATION = Label(
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A TFDS split from so many percent of it on; the bound is rounded down, as in the harness."""
+    """The end of a TFDS split, without its first `percent` percent.
+
+    The number of examples before it is rounded down, as in the benchmark's code.
+    """
 
     split: str
     percent: int = 0
 
     def start(self, counts: Mapping[str, int]) -> int:
-        """Returns the position of the first example, given the number of examples by split."""
+        """Returns the index of the first example in this part of a TFDS split."""
         return counts[self.split] * self.percent // 100
 
 
 @dataclasses.dataclass(frozen=True)
 class VtabTask:
-    """A row of the table.
+    """A task of VTAB-1k.
 
     Attributes:
         group: one of `GROUPS`.
-        builder: as TFDS writes it.
-        validation: where its 200 images are taken from; the 800 begin the split "train".
-        test: the split to report on.
-        label: the key of a `ClassLabel`, or a function of the features.
-        image_size: height and width where the builder does not fix them: typical ones. Of the
-            size it counts only on which side of 96 * 96 pixels it lies.
-        pixel_scale: pixels are multiplied by it.
-        flip: whether a horizontal flip keeps the label.
-        random_crop: whether a random crop keeps the label.
-        harness: the harness' builder, where it is another one.
+        builder: the name of the dataset in TFDS.
+        validation: the part whose first 200 images are trained on, besides the first 800 of the
+            split "train".
+        test: the part to report the accuracy on.
+        label: the name of a `ClassLabel`, or how the label is computed.
+        image_size: typical height and width in pixels of a dataset whose images differ in size.
+            The BiT-HyperRule only asks whether the area is below 96 * 96 pixels.
+        pixel_scale: factor of the pixels.
+        flip: True if a horizontal flip keeps the label.
+        random_crop: True if a random crop keeps the label.
+        harness: the name of the dataset in the benchmark's code, if it is another version.
     """
 
     group: str
@@ -143,10 +152,10 @@ class VtabTask:
     harness: str | None = None
 
     def splits(self, counts: Mapping[str, int]) -> tuple[str, str]:
-        """Returns the training and the test split, as TFDS writes them.
+        """Returns the training and the test split as TFDS expressions such as "train[:800]".
 
         Args:
-            counts: the number of examples of each split of the builder.
+            counts: the number of examples in each split of the dataset.
         """
         start = self.validation.start(counts)
         validation = f"{self.validation.split}[{start}:{start + NUM_VALIDATION}]"
@@ -155,8 +164,20 @@ class VtabTask:
         return f"train[:{NUM_TRAIN}]+{validation}", test
 
 
+def _clevr(label: Label) -> VtabTask:
+    return VtabTask(
+        STRUCTURED,
+        "clevr:3.*.*",
+        _TENTH,
+        Part("validation"),
+        label,
+        image_size=(320, 480),
+        random_crop=False,
+    )
+
+
 def _dsprites(label: Label, **kwargs) -> VtabTask:
-    # Only a training split, whose pixels are 0 and 1.
+    # dSprites has only a training split, and its pixels are 0 and 1.
     return VtabTask(
         STRUCTURED,
         "dsprites:2.*.*",
@@ -169,13 +190,14 @@ def _dsprites(label: Label, **kwargs) -> VtabTask:
     )
 
 
-_TENTH = Part("train", 90)  # the last tenth of a training split without a validation split
+# The validation part of a dataset without a validation split: the last tenth of the training split.
+_TENTH = Part("train", 90)
 
-# In the order of the paper's table 1. Sources of the sizes: the README of caltech101 and of
-# sun397/tfds in TFDS (sides of 200 to 300; at most 120 000 pixels); DTD's web page (300x300 to
-# 640x640); "Automated flower classification" (smaller side 500); "Cats and dogs" (mostly
-# 500x375); `_btgraham_processing` in TFDS (a square of 540 around an eyeball of radius 300); the
-# generator of CLEVR (480x320); KITTI's development kit (about 1242x375).
+# The tasks are in the order of the paper's table 1. The sources of the image sizes are the README
+# of caltech101 and of sun397/tfds in TFDS (sides of 200 to 300; at most 120 000 pixels); DTD's web
+# page (300x300 to 640x640); "Automated flower classification" (smaller side 500); "Cats and dogs"
+# (mostly 500x375); `_btgraham_processing` in TFDS (a square of 540 around an eyeball of radius
+# 300); the generator of CLEVR (480x320); KITTI's development kit (about 1242x375).
 TASKS = MappingProxyType(
     {
         "caltech101": VtabTask(NATURAL, "caltech101:3.*.*", _TENTH, image_size=(200, 300)),
@@ -187,7 +209,8 @@ TASKS = MappingProxyType(
             "oxford_iiit_pet:4.*.*",
             Part("train", 80),
             image_size=(375, 500),
-            # TFDS 4.9.10 has 4.0.0 alone: the same images and labels, and boxes besides.
+            # TFDS 4.9.10 has only version 4.0.0 of Oxford-IIIT Pet, which adds bounding boxes to
+            # the same images and labels.
             harness="oxford_iiit_pet:3.*.*",
         ),
         "sun397": VtabTask(NATURAL, "sun397/tfds:4.*.*", image_size=(300, 400)),
@@ -200,24 +223,8 @@ TASKS = MappingProxyType(
             "diabetic_retinopathy_detection/btgraham-300:3.*.*",
             image_size=(540, 540),
         ),
-        "clevr-count": VtabTask(
-            STRUCTURED,
-            "clevr:3.*.*",
-            _TENTH,
-            Part("validation"),
-            _CLEVR_COUNT,
-            image_size=(320, 480),
-            random_crop=False,
-        ),
-        "clevr-distance": VtabTask(
-            STRUCTURED,
-            "clevr:3.*.*",
-            _TENTH,
-            Part("validation"),
-            _CLEVR_DISTANCE,
-            image_size=(320, 480),
-            random_crop=False,
-        ),
+        "clevr-count": _clevr(_CLEVR_COUNT),
+        "clevr-distance": _clevr(_CLEVR_DISTANCE),
         "dmlab": VtabTask(STRUCTURED, "dmlab:2.0.1", random_crop=False),
         "dsprites-xpos": _dsprites(_DSPRITES_X_POSITION, random_crop=False),
         "dsprites-orientation": _dsprites(_DSPRITES_ORIENTATION),
@@ -238,8 +245,9 @@ TASKS = MappingProxyType(
             label=_KITTI_DISTANCE,
             image_size=(375, 1242),
             random_crop=False,
-            # TFDS 4.9.10 reads 3.1.0 but prepares 3.3.0 alone, of another development kit: the
-            # same images, whose videos may be split in another way.
+            # TFDS 4.9.10 can read version 3.1.0 of KITTI but prepare only 3.3.0, which was made
+            # with another development kit. Version 3.3.0 has the same images, but may split the
+            # videos in another way.
             harness="kitti:3.1.0",
         ),
     }
@@ -259,18 +267,12 @@ def load(
         name: the task's name.
         key: a key of `TASKS`.
         data_dir: where TFDS keeps its datasets; None is `~/tensorflow_datasets`.
-        manual_dir: where files lie that TFDS cannot download (resisc45, diabetic_retinopathy);
+        manual_dir: where the files are that TFDS cannot download (resisc45, diabetic_retinopathy);
             None is `downloads/manual` in `data_dir`.
 
     Raises:
-        ValueError: an unknown key.
-        OSError: the dataset is not prepared and cannot be: the message says what to do.
+        OSError: the dataset is not prepared and cannot be prepared; the message says what to do.
     """
-    if key not in TASKS:
-        raise ValueError(
-            f"Unknown task {name!r}. Did you mean 'vtab/{nearest_name(key, TASKS)}'? Known: "
-            f"{', '.join(f'vtab/{known}' for known in TASKS)}."
-        )
     row = TASKS[key]
     builder = tfds_builder.prepared(name, row.builder, data_dir, manual_dir)
     info = builder.info

@@ -1,1 +1,1 @@
-"""What a trained network is worth: exact accuracies, and pictures of them."""
+"""Measures trained networks: predictions, accuracies, the linear probe, and pictures of them."""

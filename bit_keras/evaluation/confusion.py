@@ -1,4 +1,4 @@
-"""What a model takes for what: the confusion matrix, and its largest entries."""
+"""The confusion matrix: counts which class a model predicts for images of which class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,21 +9,23 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from bit_keras.data.tasks import Task
-from bit_keras.evaluation.accuracy import Predictions
-from bit_keras.evaluation.figure_file import save_figure
-from bit_keras.evaluation.image_grid import shorten
+from bit_keras.evaluation.plots import save_figure, shorten
+from bit_keras.evaluation.predictions import Predictions
 
-# Up to so many classes: counts fit into the cells, names along the axes, and a matrix into a
-# picture and into memory. Above the last one, neighbouring classes share a row.
+# A matrix of up to 15 classes has counts in its cells, and one of up to 40 has class names along
+# its axes. In a matrix of more than 1000 classes, neighbouring classes share a row.
 _MAX_COUNTS, _MAX_NAMES, _MAX_ROWS = 15, 40, 1000
 
-_LISTED = 20  # confusions beside a matrix without counts
-_MAX_NAME = 22  # characters
+# Beside a matrix without counts, the picture lists the 20 most frequent confusions.
+_LISTED = 20
+
+# A class name is cut to 22 characters, so that it fits along an axis.
+_MAX_NAME = 22
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """So many test images of the class `truth` were taken for the class `predicted`."""
+    """`count` test images of the class `truth` were taken for the class `predicted`."""
 
     truth: int
     predicted: int
@@ -31,14 +33,14 @@ class Confusion:
 
 
 def confusion_matrix(predictions: Predictions, group: int = 1) -> np.ndarray:
-    """Returns how many test images of a true class (row) were taken for a class (column).
+    """Returns the number of test images of each true class (row) and predicted class (column).
 
     Args:
-        predictions: of the whole test split.
-        group: so many neighbouring classes share a row and a column.
+        predictions: the predictions of the whole test split.
+        group: the number of neighbouring classes that share a row and a column.
 
     Returns:
-        int64 `[n, n]`, n the number of classes by `group`, rounded up.
+        int64 `[n, n]`; n is the number of classes divided by `group`, rounded up.
     """
     side = -(-predictions.logits.shape[1] // group)
     cells = predictions.labels // group * side + predictions.predicted // group
@@ -46,11 +48,11 @@ def confusion_matrix(predictions: Predictions, group: int = 1) -> np.ndarray:
 
 
 def most_frequent_confusions(predictions: Predictions, most: int) -> list[Confusion]:
-    """Returns the pairs of true and predicted class with most mistakes, the largest first.
+    """Returns the pairs of true and predicted class with the most mistakes, the largest first.
 
     Args:
-        predictions: of the whole test split.
-        most: pairs to return; fewer where there are no more.
+        predictions: the predictions of the whole test split.
+        most: the largest number of pairs to return.
     """
     wrong = predictions.predicted != predictions.labels
     pairs = np.stack([predictions.labels[wrong], predictions.predicted[wrong]])
@@ -62,17 +64,18 @@ def most_frequent_confusions(predictions: Predictions, most: int) -> list[Confus
 def plot_confusion_matrix(predictions: Predictions, task: Task, path: Path) -> None:
     """Saves the confusion matrix as a PNG; a row is a true class, a column a prediction.
 
-    The colour is the share of the true class; up to 15 classes have the counts written in. With
-    more, the most frequent confusions stand beside it.
+    The colour of a cell is its share of the true class. With up to 15 classes, the counts are
+    written into the cells; with more, the most frequent confusions are listed beside the matrix.
 
     Args:
-        predictions: of the whole test split.
-        task: whose classes they are.
-        path: of the PNG.
+        predictions: the predictions of the whole test split.
+        task: the task whose class names are shown.
+        path: the PNG file.
     """
     group = -(-task.num_classes // _MAX_ROWS)
     counts = confusion_matrix(predictions, group)
-    side = float(np.clip(0.35 * len(counts), 4, 8))  # inches
+    # Width and height of the picture of the confusion matrix in inches.
+    side = float(np.clip(0.35 * len(counts), 4, 8))
     has_list = task.num_classes > _MAX_COUNTS
     figure = Figure(figsize=(side + 2 + 4 * has_list, side + 1), layout="constrained")
     right = int((predictions.predicted == predictions.labels).sum())
@@ -98,16 +101,18 @@ def _draw_matrix(axes: Axes, counts: np.ndarray, group: int) -> None:
     end = len(counts) * group - 0.5
     picture = axes.imshow(
         percent,
-        # Its square root is what is drawn: else a confusion of 5 % would be as white as none.
+        # The square root of the share gives the colour, so that 5 % differs visibly from 0 %.
         norm=PowerNorm(0.5, vmin=0, vmax=100),
         cmap="Blues",
         extent=(-0.5, end, end, -0.5),
     )
-    axes.set_facecolor("lightgray")  # what nan leaves to be seen
+    # Rows of classes without test images are grey.
+    axes.set_facecolor("lightgray")
     axes.figure.colorbar(
         picture,
         ax=axes,
-        fraction=0.046,  # as high as a square matrix, says matplotlib's manual
+        # With this fraction, the colour bar is as high as the matrix.
+        fraction=0.046,
         pad=0.02,
         ticks=[0, 1, 5, 10, 25, 50, 100],
         label="% of the true class" + empty,

@@ -1,1 +1,1 @@
-"""Recipes that train a network, each over Keras' own `model.fit`."""
+"""Fine-tuning, pre-training and distillation, all built on Keras' own `model.fit`."""

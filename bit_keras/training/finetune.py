@@ -1,28 +1,41 @@
-"""Fine-tuning: a network, a task and a rule; no hyper-parameter to choose."""
+"""Fine-tuning of a network on a task, with hyper-parameters from the BiT-HyperRule."""
 
 import dataclasses
 import functools
 import os
-import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from bit_keras.atomic_file import written_whole
+from bit_keras.data import keras_cv_augmentation as augmentations
 from bit_keras.data import pipeline, subsets
-from bit_keras.data.tasks import Task
-from bit_keras.data.unreadable import naming_unreadable
-from bit_keras.evaluation.accuracy import BATCH_SIZE, Predictions, predict
-from bit_keras.evaluation.pictures import plot_learning_curve, plot_predictions
+from bit_keras.data.corrupt_images import naming_unreadable
+from bit_keras.data.tasks import Examples, Task, as_task
+from bit_keras.evaluation.plots import plot_predictions
+from bit_keras.evaluation.predictions import BATCH_SIZE, Predictions, check_classifier, predict
 from bit_keras.hyperrule import HyperRule
-from bit_keras.training import run_directory, workers
-from bit_keras.training.fit import fit
-from bit_keras.training.plan import RANDOM, Plan, plan
-from bit_keras.training.result import Result, reopened
-from bit_keras.training.resume import KEEP, newest_kept
-from bit_keras.training.setup import HELD_OUT
-from bit_keras.training.validation import HeldOut
+from bit_keras.models import zoo
+from bit_keras.models.variants import find_variant
+from bit_keras.runs import run_directory
+from bit_keras.training.callbacks import Score
+from bit_keras.training.options import HELD_OUT, KEEP, RunOptions
+from bit_keras.training.preparation import (
+    build_network,
+    check_model,
+    choose_strategy,
+    configuration,
+    given,
+    hold_out,
+    save_memory,
+    with_classes_of,
+)
+from bit_keras.training.recipes import RECIPE
+from bit_keras.training.run import Result, Run, Tested, execute
+
+# The name of the initial weights in config.json if a network is trained from scratch.
+RANDOM = "random"
 
 
 def finetune(
@@ -50,210 +63,279 @@ def finetune(
 ) -> Result:
     """Fine-tunes a network on a task by the BiT-HyperRule and reports its test accuracy.
 
-    SGD with momentum on softmax cross-entropy, all weights, no weight decay (arXiv 1912.11370,
-    section 3.3). The same arguments give the same numbers on the same machine.
+    All weights are trained by SGD with momentum on softmax cross-entropy, without weight decay
+    (arXiv 1912.11370, section 3.3). The same arguments give the same numbers on the same machine.
 
-    Ctrl-C and SIGTERM end it after the step, with its state saved. The same call on the same
-    directory then goes on, also after a kill, and ends with the numbers of a run that was left
-    alone; a finished run is returned as it is. A run of other arguments is refused, but for
-    `strategy`, `batch_split`, `remat`, `save_every` and `keep`, which leave the numbers the same.
+    After Ctrl-C or SIGTERM, the run finishes the current step, saves its state and ends. The same
+    call on the same directory then continues the run, also after a kill, and gives the numbers of a
+    run without interruption; if the run is finished, its result is returned. A directory that holds
+    a run of other arguments is refused; only `strategy`, `batch_split`, `remat`, `save_every` and
+    `keep` may differ, because they leave the numbers the same.
 
     With several workers, make the same call on all of them, with one `output_dir` that they share.
-    The first of them alone writes there. When one of them dies, the others end with a
-    ConnectionError.
+    Only the first worker writes there. When a worker dies, the others end with a ConnectionError.
 
     Args:
-        model: a name from `list_models()`, or "R14x0.5" (a small network, from random weights);
-            or your own network with one logit for each class.
+        model: a name from `list_models()`, or "R14x0.5" (a small network with random weights);
+            or your own network with one logit for each class. If it has `class_names`, the labels
+            of the task are matched with them by name.
         task: a name for `bit_keras.task`, or a task.
-        rule: the hyper-parameters; None is the BiT-HyperRule of the task and the model, or with
-            random weights of a named model, a recipe for training from scratch.
-        output_dir: where the run is kept.
-        pretrained: of a named model: as for its constructor; the head is new.
-        recipe: of the BiT-HyperRule, "paper" or "official".
+        rule: the hyper-parameters; None means the BiT-HyperRule of the task and the model, or, for
+            a named model with random weights, a recipe for training from scratch.
+        output_dir: the directory in which the run's files are kept.
+        pretrained: the weights of a named model, as for its constructor; the head is always new.
+        recipe: the version of the BiT-HyperRule, "paper" or "official".
         budget: arguments of `HyperRule.scaled`, which is applied to the rule.
         augmentation: "rand_augment" (arXiv 1909.13719), which distorts each training image twice
-            after its crop and flip, or "cutmix" (arXiv 1905.04899), which pastes a box of another
-            image of the batch into each, at every step and in place of the rule's mixup; or both
-            with a comma between. Neither is in the paper of BiT; needs keras-cv.
-        examples_per_class: train on a balanced subset of so many images a class, chosen by seed.
-        eval_every: evaluate after so many steps, and after the last, on training examples that are
-            held out; None trains on all of them, and evaluates only on the test split at the end.
+            after its crop and flip; "cutmix" (arXiv 1905.04899), which at every step pastes a box
+            of another image of the batch into each image, in place of the rule's mixup; or both,
+            separated by a comma. Neither is in the paper of BiT. Both need keras-cv.
+        examples_per_class: train on a balanced subset with this number of images of each class,
+            chosen by seed.
+        eval_every: number of steps between evaluations on held-out training examples, with one
+            more after the last step; None holds out no examples, and the network is evaluated only
+            at the end, on the test split. A task with a validation split is evaluated on it.
         held_out: fraction of the training examples that `eval_every` holds out, at random by
-            seed; the few shots are chosen among the others, and the rule counts only what is
-            trained on.
-        seed: of the subset, the held-out examples, the order of the images, crops, flips, mixup
-            and initial weights.
-        strategy: a name for `bit_keras.strategy`; for a network of your own, the one that it was
-            made under.
-        batch_split: the number of slices in which a step goes through its batch, one after the
-            other: less memory, the same gradient.
-        remat: "block" or "unit": what is computed again on the way back, to save its memory.
+            seed, if the task has no validation split; `examples_per_class` chooses among the
+            others, and the BiT-HyperRule counts only the examples that are trained on.
+        seed: the seed of the subset, the held-out examples, the order of the images, the crops,
+            flips and mixup, and the initial weights.
+        strategy: a name for `bit_keras.strategy`; for a network of your own, the strategy in whose
+            scope it was made.
+        batch_split: number of slices of a batch that a step processes one after the other; more
+            slices need less memory, and the gradient is the same.
+        remat: "block" or "unit": in the backward pass, compute the activations inside each block
+            or unit again, to save memory.
         dtype: a Keras dtype policy for a named model, such as "mixed_bfloat16".
-        save_every: after how many steps to save the state; None is a tenth of the run.
-        keep: how many states to keep while it trains; at least 1.
-        overwrite: start anew in a directory that holds a run.
-        verbose: whether to say what is done and to show a progress bar.
+        save_every: number of steps from one saved state to the next; None means a tenth of the run.
+        keep: number of states to keep during training; at least 1.
+        overwrite: if True, start anew in a directory that holds a run.
+        verbose: if True, print messages and show a progress bar.
 
     Returns:
         A `Result`; `result.metrics["test_accuracy"]` is over the whole test split,
-        `["validation_accuracy"]` over the held-out examples at the end.
+        `["validation_accuracy"]` over the held-out examples after the last step.
 
     Raises:
-        ValueError: an unknown model or task, data that cannot be used, a model that does not fit
-            the task, or an `output_dir` of another run.
-        OSError: no weights on this machine, or an `output_dir` that cannot be written or in
-            which another process trains.
-        CheckpointError: the weights do not fit, or are damaged.
-        ImportError: `augmentation`, and keras-cv is missing or broken.
+        ValueError: the model or task is unknown, the data cannot be used, the model does not fit
+            the task, or `output_dir` holds another run.
+        OSError: the weights are not on this machine, `output_dir` cannot be written, or another
+            process trains in it.
+        CheckpointError: the weights do not fit the model, or their file is damaged.
+        ImportError: `augmentation` was given, and keras-cv is missing or broken.
         FloatingPointError: the training diverged; the last good state is kept.
     """
-    planned = plan(
+    arguments = {
+        "pretrained": pretrained,
+        "recipe": recipe,
+        "budget": budget,
+        "augmentation": augmentation,
+        "examples_per_class": examples_per_class,
+        "eval_every": eval_every,
+        "held_out": held_out,
+        "seed": seed,
+        "strategy": strategy,
+        "batch_split": batch_split,
+        "remat": remat,
+        "dtype": dtype,
+        "save_every": save_every,
+        "keep": keep,
+        "overwrite": overwrite,
+        "verbose": verbose,
+    }
+    check_arguments(model, rule, output_dir=output_dir, **arguments)
+    return execute(prepare(model, task, rule, **arguments), Path(output_dir).expanduser())
+
+
+def check_arguments(
+    model: str | keras.Model,
+    rule: HyperRule | None = None,
+    *,
+    output_dir: str | os.PathLike | None = None,
+    pretrained: bool | str | os.PathLike = True,
+    recipe: str = "paper",
+    budget: dict[str, float | None] | None = None,
+    augmentation: str | None = None,
+    examples_per_class: int | None = None,
+    **options: Any,
+) -> None:
+    """Checks the arguments of `finetune` that can be checked before the task is read.
+
+    The weights of a named model are downloaded if they are not on this machine.
+
+    Raises:
+        ValueError, OSError, CheckpointError, ImportError: as for `finetune`.
+    """
+    options = RunOptions(**options)
+    check_model(model)
+    origin = _origin(model, pretrained, recipe)
+    _check_budget(model, rule, recipe, origin, given(budget))
+    if output_dir is not None:
+        known = {
+            "command": "finetune",
+            "model": model if isinstance(model, str) else model.name,
+            "weights": origin,
+            "budget": given(budget),
+            "augmentation": augmentations.checked(augmentation),
+            "examples_per_class": examples_per_class,
+            **options.identity(),
+        }
+        run_directory.check_usable(output_dir, known, options.overwrite)
+    if isinstance(model, str) and origin != RANDOM:
+        zoo.check_weights(model, pretrained)
+
+
+def _check_budget(
+    model: str | keras.Model, rule: HyperRule | None, recipe: str, origin: str, budget: dict
+) -> None:
+    """Raises a ValueError for a budget that fits no task."""
+    if rule is None and origin == RANDOM:
+        rule = RECIPE
+    if rule is None:
+        rule = HyperRule.for_task(1, (1, 1), recipe=recipe)
+        # The rule's resize and crop depend on the task, so one of them alone is checked later.
+        if not {"resize", "crop"} <= budget.keys():
+            budget = {name: v for name, v in budget.items() if name not in ("resize", "crop")}
+    rule.scaled(**budget)
+
+
+def prepare(
+    model: str | keras.Model,
+    task: str | Task,
+    rule: HyperRule | None = None,
+    *,
+    pretrained: bool | str | os.PathLike = True,
+    recipe: str = "paper",
+    budget: dict[str, float | None] | None = None,
+    augmentation: str | None = None,
+    examples_per_class: int | None = None,
+    **options: Any,
+) -> Run:
+    """Checks the arguments of `finetune`, builds the network, and returns the run.
+
+    Args:
+        model, task, rule, pretrained, recipe, budget, augmentation, examples_per_class: as for
+            `finetune`.
+        **options: fields of `RunOptions`.
+
+    Raises:
+        ValueError, OSError, CheckpointError, ImportError: as for `finetune`.
+    """
+    options = RunOptions(**options)
+    strategy = choose_strategy(model, options.strategy)
+    augmentation = augmentations.checked(augmentation)
+    task = with_classes_of(model, as_task(task))
+    task, held_out = hold_out(task, options)
+    if examples_per_class is not None:
+        task = subsets.few_shot(task, examples_per_class, options.seed)
+    origin = _origin(model, pretrained, recipe)
+    budget = given(budget)
+    recipe, rule = _rule(model, task, rule, recipe, origin)
+    rule = rule.scaled(**budget)
+    augmenting = augmentations.arguments(augmentation, task)
+    # CutMix is used instead of mixup, so mixup is switched off.
+    if "mix" in augmenting:
+        rule = dataclasses.replace(rule, mixup_alpha=0.0)
+    network = build_network(
+        model, task.num_classes, strategy, options, pretrained=origin != RANDOM and pretrained
+    )
+    check_classifier(network, task, rule)
+    save_memory(network, options.batch_split, options.remat)
+    identity = configuration(
+        "finetune",
         model,
+        network,
         task,
+        options,
         rule,
-        pretrained=pretrained,
+        weights=origin,
+        examples_per_class=examples_per_class,
         recipe=recipe,
         budget=budget,
         augmentation=augmentation,
-        examples_per_class=examples_per_class,
-        eval_every=eval_every,
+    )
+    return Run(
+        network=network,
+        trained=network,
+        task=task,
+        rule=rule,
         held_out=held_out,
-        seed=seed,
         strategy=strategy,
-        batch_split=batch_split,
-        remat=remat,
-        dtype=dtype,
-        save_every=save_every,
-        keep=keep,
+        options=options,
+        configuration=identity,
+        announcement=_announcement(identity, task, rule, held_out),
+        compile=functools.partial(_compile, network, rule),
+        batches=functools.partial(pipeline.train_batches, task, rule, options.seed, **augmenting),
+        scorer=functools.partial(_scorer, rule),
+        test=functools.partial(_test, network, task, rule),
     )
-    directory = Path(output_dir)
-    verbose = verbose and workers.is_chief(planned.strategy)
-    with workers.naming_lost_workers(planned.strategy):
-        # Nothing is written before all that was asked for is known to be possible.
-        finished = workers.claim(planned.strategy, directory, planned.configuration, overwrite)
-        if finished is None:
-            return _train(planned, directory, save_every, keep, verbose)
-    if verbose:
-        print(f"{directory} holds this run, finished: nothing to do. Overwrite starts it anew.")
-    return reopened(directory, finished)
 
 
-def _train(
-    planned: Plan, directory: Path, save_every: int | None, keep: int, verbose: bool
-) -> Result:
-    network, task, rule = planned.network, planned.task, planned.rule
-    tell = print if verbose else _say_nothing
-    tell(_announcement(planned))
-    start = time.monotonic()
-    with planned.strategy.scope():
-        _compile(network, rule)
-    history = fit(
-        network,
-        functools.partial(
-            pipeline.train_batches,
-            task,
-            rule,
-            planned.configuration["seed"],
-            **planned.augmentation,
-        ),
-        directory,
-        steps=rule.steps,
-        learning_rate=rule.learning_rate,
-        held_out=_held_out(planned),
-        save_every=save_every,
-        keep=keep,
-        progress_bar=verbose,
-        tell=tell,
-    )
-    predictions = predict(network, task, rule)
-    metrics = {
-        **predictions.metrics(),
-        **_validation_metrics(planned, history),
-        "seconds": round(time.monotonic() - start, 1),
-        "seed": planned.configuration["seed"],
-        "configuration": planned.configuration,
-        "versions": run_directory.versions(),
-    }
-    result = Result(network, history, metrics, directory)
-    if workers.is_chief(planned.strategy):
-        _write(result, planned, predictions)
-    accuracy, total = metrics["test_accuracy"], metrics["num_test_examples"]
-    tell(f"Test accuracy {accuracy:.2%} of all {total} test images. Written to {directory}.")
-    workers.told_by_chief(planned.strategy, 0)  # none ends before all is written
-    return result
-
-
-def _write(result: Result, planned: Plan, predictions: Predictions) -> None:
-    directory = result.output_dir
-    try:
-        # The weights first: no fault of a picture may cost them.
-        with written_whole(directory / run_directory.MODEL) as temporary:
-            result.model.save(temporary)
-        run_directory.write_json(directory / run_directory.HISTORY, result.history)
-        plot_learning_curve(
-            result.history,
-            result.metrics["test_accuracy"],
-            f"{planned.configuration['model']} on {planned.task.name}",
-            directory / run_directory.CURVE,
+def _origin(model: str | keras.Model, pretrained: bool | str | os.PathLike, recipe: str) -> str:
+    """Returns the name of the initial weights, such as "upstream" or "random", for config.json."""
+    if not isinstance(model, str):
+        return "given"
+    if not isinstance(pretrained, bool):
+        return str(pretrained)
+    # A network that is not in the paper has no upstream weights, so it is trained from scratch.
+    if pretrained and find_variant(model).upstream is not None:
+        return "upstream"
+    if recipe != "paper":
+        raise ValueError(
+            f"recipe={recipe!r} is a version of the BiT-HyperRule, which fine-tunes pretrained "
+            "weights, but this run starts from random weights. Leave the recipe out, or give "
+            "weights."
         )
-        pictures = directory / run_directory.PREDICTIONS
-        plot_predictions(predictions, planned.task, planned.rule, pictures)
-        run_directory.write_json(directory / run_directory.METRICS, result.metrics)
-    except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"{error.strerror}, while writing the trained network to {directory}. "
-            f"{newest_kept(directory)} The same call goes on from there.",
-        ) from error
-    run_directory.remove_states(directory)
+    return RANDOM
+
+
+def _rule(
+    model: str | keras.Model, task: Task, rule: HyperRule | None, recipe: str, origin: str
+) -> tuple[str, HyperRule]:
+    """Returns the recipe's name and BiT-HyperRule, before the user's changes of steps and so on."""
+    name = model if isinstance(model, str) else model.name
+    hyperrule = HyperRule.for_task(task.num_examples, task.image_size, name, recipe)
+    if rule is not None:
+        return "given", rule
+    return ("from scratch", RECIPE) if origin == RANDOM else (recipe, hyperrule)
 
 
 def _compile(network: keras.Model, rule: HyperRule) -> None:
     network.compile(
-        optimizer=keras.optimizers.SGD(rule.schedule(), momentum=rule.momentum),
+        optimizer=rule.optimizer(),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
 
 
-def _held_out(planned: Plan) -> HeldOut | None:
-    """The examples that the plan holds out, scored as the test split is at the end."""
-    if planned.held_out is None:
-        return None
-    task = dataclasses.replace(planned.task, test=planned.held_out)
-    batches = pipeline.test_batches(task, planned.rule, BATCH_SIZE)
+def _scorer(rule: HyperRule, task: Task) -> Score:
+    """Returns a function that computes a network's loss and accuracy on a task's test images."""
+    batches = pipeline.test_batches(task, rule, BATCH_SIZE)
     images = batches.map(lambda images, _: images)
 
     @functools.cache
     def labels() -> np.ndarray:
-        return subsets.read_labels(planned.held_out)
+        return subsets.read_labels(task.test)
 
     def score(network: keras.Model, callbacks: list) -> dict[str, float]:
         with naming_unreadable(lambda: batches):
             logits = network.predict(images, verbose=0, callbacks=callbacks)
-        # An interruption leaves logits of fewer images, whose scores nobody looks at.
+        # After a signal such as Ctrl-C some logits are missing; the caller then ignores the score.
         metrics = Predictions(logits, labels()[: len(logits)]).metrics()
         return {"loss": metrics["test_loss"], "accuracy": metrics["test_accuracy"]}
 
-    return HeldOut(planned.configuration["eval_every"], planned.held_out.num_examples, score)
+    return score
 
 
-def _say_nothing(_: str) -> None:
-    """What a run that is not verbose prints."""
+def _test(network: keras.Model, task: Task, rule: HyperRule) -> Tested:
+    predictions = predict(network, task, rule)
+    picture = functools.partial(plot_predictions, predictions, task, rule)
+    return Tested(predictions.metrics(), pictures={run_directory.PREDICTIONS: picture})
 
 
-def _validation_metrics(planned: Plan, history: dict) -> dict:
-    if planned.held_out is None:
-        return {}
-    return {
-        "validation_accuracy": history["validation"]["accuracy"][-1],
-        "num_validation_examples": planned.held_out.num_examples,
-    }
-
-
-def _announcement(planned: Plan) -> str:
-    configuration, task, rule = planned.configuration, planned.task, planned.rule
+def _announcement(
+    configuration: dict, task: Task, rule: HyperRule, held_out: Examples | None
+) -> str:
     mixup = f", mixup {rule.mixup_alpha}" if rule.mixup_alpha else ""
     asked = configuration["augmentation"]
     augmentation = f", augmentation {asked}" if asked else ""
@@ -264,11 +346,13 @@ def _announcement(planned: Plan) -> str:
         f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, "
         f"learning rate {rule.base_lr:g}{mixup}{augmentation}",
     ]
-    if planned.held_out is not None:
-        lines.append(
-            f"Every {configuration['eval_every']} steps it is evaluated on "
-            f"{planned.held_out.num_examples} training images that are held out."
+    if held_out is not None:
+        which = (
+            f"{held_out.num_examples} training images that are held out"
+            if task.validation is None
+            else f"the {held_out.num_examples} images of the validation split"
         )
+        lines.append(f"Every {configuration['eval_every']} steps it is evaluated on {which}.")
     if configuration["weights"] == RANDOM:
         lines.append(
             "It starts from random weights, with a recipe for training from scratch that is not "

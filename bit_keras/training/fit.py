@@ -1,4 +1,4 @@
-"""The one loop of all recipes: Keras' fit from the last saved state on, ended by a signal."""
+"""The training loop: Keras' `fit` with callbacks that save the training state, and resuming."""
 
 import contextlib
 import signal
@@ -8,12 +8,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from bit_keras.data.unreadable import naming_unreadable
-from bit_keras.training import run_directory, workers
-from bit_keras.training.interruption import Interruption
-from bit_keras.training.learning_curve import LearningCurve
-from bit_keras.training.resume import KEEP, KeepState, newest_kept, restore_newest
-from bit_keras.training.validation import HeldOut, Validation
+from bit_keras.data.corrupt_images import naming_unreadable
+from bit_keras.distribution.replicas import updating
+from bit_keras.runs import run_directory
+from bit_keras.training import workers
+from bit_keras.training.callbacks import HeldOut, Interruption, LearningCurve, Validation
+from bit_keras.training.options import KEEP
+from bit_keras.training.progress import ShownProgress
+from bit_keras.training.saved_state import KeepState, newest_kept, restore_newest
+from bit_keras.utils.keras_internals import gradients_not_summed
 
 
 def fit(
@@ -26,67 +29,75 @@ def fit(
     held_out: HeldOut | None = None,
     save_every: int | None = None,
     keep: int = KEEP,
-    progress_bar: bool = False,
-    tell: Callable[[str], None],
+    show_progress: bool = False,
+    log: Callable[[str], None],
 ) -> dict:
-    """Trains a compiled network, from the state in its run's directory on if there is one.
+    """Trains a compiled network, starting from the newest state in the run's directory if any.
 
-    SIGINT and SIGTERM are raised again after the step that they meet, with the state saved.
+    When SIGINT or SIGTERM arrives, the current step is finished, the state is saved, and the signal
+    is raised again.
 
-    With several replicas, each takes its share of a batch. With several workers, all call this with
-    the same arguments; the chief alone writes.
+    With several replicas, each replica trains on its share of a batch. With several workers, all
+    workers call this function with the same arguments, and only the chief writes files.
 
     Args:
-        network: made and compiled in the scope of its strategy; its metrics are a loss and an
-            accuracy.
-        batches: the batches from a step, counted from 0, to the last one; a function of the step
-            alone, so that a run which goes on sees what it would have seen.
-        directory: of the run.
-        steps: of the whole run.
-        learning_rate: from a step to the rate that the optimizer takes there, for the record.
-        held_out: examples to evaluate on while it trains, and how often; None is never.
-        save_every: after how many steps to save the state; None is a tenth of the run.
-        keep: how many states to keep; at least 1.
-        progress_bar: whether to show one.
-        tell: is given what is worth saying.
+        network: the network, made and compiled in the scope of its strategy; its metrics are a
+            loss and an accuracy.
+        batches: returns the batches from a given step, counted from 0, to the last step. They must
+            depend on the step alone, so that a resumed run gets the batches that it would have had.
+        directory: the run's directory.
+        steps: number of steps of the whole run.
+        learning_rate: returns the optimizer's learning rate at a given step, for the learning
+            curve.
+        held_out: examples to evaluate on during training, and how often; None means never.
+        save_every: number of steps from one saved state to the next; None means a tenth of the run.
+        keep: number of states to keep; at least 1.
+        show_progress: if True, show a progress bar, or lines where there is no terminal.
+        log: is called with each message.
 
     Returns:
         The `LearningCurve.history` of the whole run.
 
     Raises:
-        FloatingPointError: the training diverged; the states before it stay.
-        CheckpointError: the state is of another network.
-        ValueError: an image cannot be read; the message names it, and the states stay.
+        FloatingPointError: the training diverged; the states saved before stay.
+        CheckpointError: the state belongs to another network.
+        ValueError: an image cannot be read; the message names it, and the saved states stay.
     """
     strategy = network.distribute_strategy
     events = directory / run_directory.EVENTS if workers.is_chief(strategy) else None
     curve = LearningCurve(steps, learning_rate, events, validated=held_out is not None)
-    restore_newest(directory, network, curve, tell)
+    restore_newest(directory, network, curve, log)
     if curve.step:
-        tell(f"Going on after step {curve.step}.")
+        log(f"Going on after step {curve.step}.")
     with contextlib.closing(curve), Interruption() as interruption:
         callbacks = [curve, KeepState(directory, curve, interruption, save_every, keep)]
         if held_out is not None:
-            validation = Validation(held_out, curve, interruption, tell)
-            # Before the state is saved, which then holds the point.
+            validation = Validation(held_out, curve, interruption, log)
+            # Validation runs before KeepState, so that the saved state contains its result.
             callbacks.insert(1, validation)
-            # The step before an interruption may lack its point.
+            # The restored step is evaluated now if a signal had stopped its evaluation.
             validation.set_model(network)
             validation.evaluate_if_due()
         if curve.step < steps and interruption.received is None:
+            progress = ShownProgress(curve) if show_progress else contextlib.nullcontext()
+            if show_progress:
+                callbacks.insert(1, progress)
             with (
+                progress,
                 _naming_newest_state(directory),
                 _nothing_to_sum(network),
                 naming_unreadable(lambda: batches(curve.step)),
             ):
                 network.fit(
                     batches(curve.step),
-                    shuffle=False,  # the batches are shuffled
+                    # Keras must not shuffle the batches, because the pipeline has already shuffled
+                    # the images.
+                    shuffle=False,
                     callbacks=callbacks,
-                    verbose=1 if progress_bar else 0,
+                    verbose=0,
                 )
     if interruption.received is not None:
-        tell(f"\nStopped after step {curve.step}: the same call goes on from there.")
+        log(f"\nStopped after step {curve.step}: the same call goes on from there.")
         signal.raise_signal(interruption.received)
     return curve.history
 
@@ -101,19 +112,13 @@ def _naming_newest_state(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _nothing_to_sum(network: keras.Model) -> Iterator[None]:
-    """Has the optimizer not sum the gradients over replicas where there is only one.
+    """Stops the optimizer from summing gradients over replicas if there is only one replica.
 
-    Keras does it with a custom gradient, which TensorFlow registers for the life of the process,
-    and by it the graph of the training step with all weights: so each run in a process would leave
-    its memory behind.
+    Keras sums them with a custom gradient. TensorFlow keeps that gradient, and with it the graph of
+    the training step and all weights, until the process ends, so each run would leak its memory.
     """
     if network.distribute_strategy.num_replicas_in_sync > 1:
         yield
         return
-    # Under mixed_float16 Keras wraps the optimizer that updates the weights.
-    attributes = vars(getattr(network.optimizer, "inner_optimizer", network.optimizer))
-    attributes["_all_reduce_sum_gradients"] = lambda grads_and_vars: grads_and_vars
-    try:
+    with gradients_not_summed(updating(network.optimizer)):
         yield
-    finally:
-        del attributes["_all_reduce_sum_gradients"]

@@ -1,6 +1,7 @@
-"""Several workers at one run: the chief writes, the others follow what it says.
+"""Coordinates the workers (processes) of one run: the chief writes files and decides for all.
 
-With `with naming_lost_workers(strategy):` around all that a run does together, and `claim` in it.
+A run puts all joint work into a `with naming_lost_workers(strategy):` block, and calls `claim`
+inside that block.
 """
 
 import contextlib
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from bit_keras.training import run_directory, run_lock
+from bit_keras.runs import run_directory
 
-# What a collective operation ends with when its peer is gone, or has been started again.
+# TensorFlow's collective operations raise these errors when another worker has ended or restarted.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -20,50 +21,52 @@ _LOST = (
     tf.errors.DeadlineExceededError,
 )
 
-# What this process has claimed, until the block of `naming_lost_workers` ends.
+# The locks of run directories that this process holds. They are released at the end of the `with
+# naming_lost_workers` block.
 _claimed = contextlib.ExitStack()
 
 
 def are_several(strategy: tf.distribute.Strategy) -> bool:
-    """Tells whether other processes train too."""
+    """Returns True if other processes train in the same run."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Tells whether this process is the one that writes; one that is alone is."""
+    """Returns True if this process writes the run's files; a single process always does."""
     return strategy.extended.should_checkpoint
 
 
-def told_by_chief(strategy: tf.distribute.Strategy, number: int) -> int:
-    """Returns the chief's number, in all workers, when all of them have called this."""
+def broadcast_from_chief(strategy: tf.distribute.Strategy, number: int) -> int:
+    """Sends a number from the chief to all workers; waits until all workers have called it."""
     if not are_several(strategy):
         return number
     with strategy.scope():
-        # A new variable has the chief's initial value everywhere.
+        # TensorFlow gives a new variable the chief's initial value on all workers.
         return int(tf.Variable(number, dtype=tf.int64, trainable=False).numpy())
 
 
 def claim(
     strategy: tf.distribute.Strategy, directory: Path, configuration: dict, overwrite: bool
 ) -> dict | None:
-    """Has the chief do `run_directory.claim` for all workers; they return the same.
+    """Creates or checks the run's directory on the chief; returns the result on all workers.
 
-    The chief keeps other processes out of the directory, until the `naming_lost_workers` block that
-    this is called in ends.
+    The chief locks the directory against other processes until the surrounding
+    `naming_lost_workers` block ends.
 
     Raises:
-        BlockingIOError: another process is training there.
-        ValueError, OSError: the chief's claim does, or this worker sees another directory.
+        BlockingIOError: another process is training in the directory.
+        ValueError, OSError: the chief could not claim the directory, or this worker does not find
+            the chief's files there.
     """
     finished = refusal = None
     if is_chief(strategy):
         try:
             run_directory.check_writable(directory)
-            _claimed.enter_context(run_lock.held(directory))
+            _claimed.enter_context(run_directory.held(directory))
             finished = run_directory.claim(directory, configuration, overwrite)
         except (ValueError, OSError) as error:
             refusal = error
-    answer = told_by_chief(strategy, -1 if refusal else int(finished is not None))
+    answer = broadcast_from_chief(strategy, -1 if refusal else int(finished is not None))
     if refusal is not None:
         raise refusal
     if answer < 0:
@@ -80,12 +83,13 @@ def claim(
 
 @contextlib.contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Says in plain words that another worker is gone, where TensorFlow speaks of its sockets.
+    """Replaces TensorFlow's errors after the end of another worker by a clear message.
 
-    When the block ends, however it ends, what was claimed in it is given back.
+    The directories that were claimed inside the block are unlocked when the block ends, also after
+    an error.
 
     Raises:
-        ConnectionError: the block failed since another worker has died or has given up.
+        ConnectionError: the block failed because another worker has died or stopped.
     """
     try:
         with _claimed:

@@ -25,7 +25,7 @@ def starts_of(runs):
 
 
 def values(runs, network, start, measure):
-    """Returns the percentages of all seeds, or nothing where none was measured."""
+    """Returns the percentages of all seeds, or an empty list if none was measured."""
     chosen = [run for run in runs if (run["network"], run["pre-training"]) == (network, start)]
     return [100 * measure(run) for run in chosen if measure(run) is not None]
 

@@ -13,9 +13,9 @@ import keras
 from absl import app, flags
 from pipeline import made_task, rate
 
-from bit_keras.data import augmentation, pipeline
+from bit_keras.data import keras_cv_augmentation, pipeline
 from bit_keras.hyperrule import HyperRule
-from bit_keras.training.from_scratch import build_small
+from bit_keras.models.zoo import create
 
 _NAMES = (None, "rand_augment", "cutmix", "rand_augment,cutmix")
 _STEPS, _BATCH_SIZE = 16, 32  # of which `rate` times the last 12
@@ -26,7 +26,7 @@ def measure(task, rule, consume):
     rounds = []
     for _ in range(flags.FLAGS.rounds):
         streams = (
-            pipeline.train_batches(task, rule, **augmentation.arguments(name, task))
+            pipeline.train_batches(task, rule, **keras_cv_augmentation.arguments(name, task))
             for name in _NAMES
         )
         rounds.append([rate((consume(batch) for batch in stream), 1) for stream in streams])
@@ -39,7 +39,7 @@ def measure(task, rule, consume):
 def main(_):
     task = made_task(4 * _BATCH_SIZE)
     rule = HyperRule.for_task(50_000, (32, 32)).scaled(batch_size=_BATCH_SIZE, steps=_STEPS)
-    network = build_small(task.num_classes, None)
+    network = create("R14x0.5", classes=task.num_classes)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     network.compile(optimizer="sgd", loss=loss)
     print("The pipeline alone:")

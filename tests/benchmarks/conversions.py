@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from bit_keras.conversions.convert import convert
-from bit_keras.conversions.libraries import library
-from bit_keras.zoo import create
+from bit_keras.exporters.convert import convert
+from bit_keras.exporters.formats import library
+from bit_keras.models.zoo import create
 
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Batch sizes.")
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "How often each is timed.")

@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import app, flags
 from photographs import jpegs
 
-from bit_keras.data import pipeline
+from bit_keras.data import decoding, transforms
 
 _ROUNDS = flags.DEFINE_integer("rounds", 21, "How often each is timed.")
 
@@ -41,7 +41,7 @@ def offsets(resize, crop, key):
 
 
 def plain(encoded, resize, crop, key):
-    image = pipeline.resize(pipeline.decode(encoded), resize)
+    image = transforms.resize(decoding.decode(encoded), resize)
     return tf.image.stateless_random_crop(image, [crop, crop, 3], key)
 
 

@@ -63,7 +63,7 @@ def frozen(architecture):
     import tensorflow as tf
 
     import bit_keras
-    from bit_keras.saved_model.frozen import frozen_copy
+    from bit_keras.exporters.saved_model_module import frozen_copy
 
     model = frozen_copy(bit_keras.create(f"BiT-S-{architecture}"))
     function = tf.function(lambda images: model(images, training=False))

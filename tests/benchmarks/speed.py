@@ -1,15 +1,17 @@
 """Times of this package and of others on the same machine, and how near they come to its ceiling.
 
     python tests/benchmarks/speed.py
-    python tests/benchmarks/speed.py --inference= --training=8x224 --rounds=5
+    python tests/benchmarks/speed.py --inference= --training=8x224 --rounds=1
     python tests/benchmarks/speed.py --profile
 
 R50x1 with random weights and 1000 classes; what it is measured beside is in speed_engines.py. Each
-engine has a process of its own, with the same number of threads, for the thread pools of two in one
-process slow each other down. They are asked in turn, so that what else the machine does meets all
-alike; a time is a median over the rounds, a ratio is the median of the ratios inside a round. The
-floor is the time of a matrix product of as many multiply-adds (a training step: three times those
-of inference).
+engine has a process of its own, which ends before the next engine starts, so that it is alone on
+the machine. It keeps its default settings: all processes are bound to the same number of cores,
+from which every engine takes its number of threads, and variables that change how threads work are
+removed (OMP_WAIT_POLICY=PASSIVE takes 15 to 40 % of PyTorch's speed). In a round, every engine has
+its turn, so that what else the machine does meets all alike. A time is a median over the rounds of
+medians over calls; a ratio is the median of the ratios inside a round. The floor is the time of a
+matrix product of as many multiply-adds (a training step: three times those of inference).
 
 Prints a Markdown table for each case and the bounds that are kept or missed, and saves speed.png.
 Needs the extras "convert" and "peer", 12 GB of memory and an hour; --profile a minute.
@@ -25,18 +27,19 @@ from dataclasses import dataclass
 import speed_engines
 from absl import app, flags
 from matplotlib.figure import Figure
-from own_process import answer_of, started
+from own_process import answer_of
 from speed_profile import costliest
 
 _INFERENCE = flags.DEFINE_list("inference", ["1x224", "8x224", "32x128"], "Batches x pixels.")
 _TRAINING = flags.DEFINE_list("training", ["8x224", "32x128"], "Batches x pixels.")
 _ENGINES = flags.DEFINE_list("engines", [], "Those alone, by their names; all, if none is named.")
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "How often each is timed.")
-_THREADS = flags.DEFINE_integer("threads", 2, "Threads of each engine.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "How many processes of each engine are timed.")
+_CALLS = flags.DEFINE_integer("calls", 5, "How many calls are timed in a process.")
+_THREADS = flags.DEFINE_integer("threads", 2, "Cores, and thereby threads, of each engine.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Name our costliest operations, and end.")
 
-_WARM_UP = 2  # rounds that prepare memory and kernels
-
+# Variables that change how an engine uses its threads.
+_OF_THREADS = re.compile(r"(OMP|GOMP|KMP|MKL|DNNL|ONEDNN|OPENBLAS|TF_NUM|TF_ENABLE_ONEDNN)_.*")
 
 _OURS = ("bit_keras", "exported", "frozen")
 
@@ -81,22 +84,26 @@ def check_flags():
 def measured(kind, cases, folder):
     """{case: {engine: seconds of each round}}"""
     names = [n for n in speed_engines.ENGINES[kind] if not _ENGINES.value or n in _ENGINES.value]
-    engines = {}
-    for name in names:
-        _, engines[name] = started(speed_engines.serve, kind, name, folder, _THREADS.value)
-        engines[name].recv()  # it is ready: two that prepare at once take more memory
-    found = {}
-    for case in cases:
-        batch, side = map(int, case.split("x"))
-        seconds = {name: [] for name in engines}
-        for _ in range(_WARM_UP + _ROUNDS.value):
-            for name, engine in engines.items():
-                engine.send((batch, side))
-                seconds[name].append(engine.recv())
-        found[case] = {name: values[_WARM_UP:] for name, values in seconds.items()}
-    for engine in engines.values():
-        engine.send(None)
+    found = {case: {name: [] for name in names} for case in cases}
+    sizes = [tuple(map(int, case.split("x"))) for case in cases]
+    for _ in range(_ROUNDS.value):
+        for name in names:
+            # It returns when the engine's process has ended.
+            answer = answer_of(speed_engines.time_alone, kind, name, folder, sizes, _CALLS.value)
+            for case, seconds in zip(cases, answer, strict=True):
+                found[case][name].append(seconds)
     return found
+
+
+def give_each_engine_its_defaults():
+    """Binds the processes to as many cores as engines may use, and removes variables."""
+    cores = sorted(os.sched_getaffinity(0))
+    if not 1 <= _THREADS.value <= len(cores):
+        raise app.UsageError(f"--threads={_THREADS.value}: expected 1 to {len(cores)} cores.")
+    os.sched_setaffinity(0, cores[: _THREADS.value])
+    for name in filter(_OF_THREADS.fullmatch, list(os.environ)):
+        del os.environ[name]
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
 def ratio(seconds, engine, other):
@@ -154,10 +161,7 @@ def draw(found):
 
 def main(_):
     check_flags()
-    os.environ["OMP_NUM_THREADS"] = str(_THREADS.value)
-    # A thread that waits for the others spins otherwise, and takes the core from the other engine.
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    give_each_engine_its_defaults()
     work = {"inference": _INFERENCE.value, "training": _TRAINING.value}
     if _PROFILE.value:
         for kind, cases in work.items():

@@ -1,6 +1,7 @@
 """What tests/benchmarks/speed.py times: R50x1 by this package and by others, and the machine."""
 
 import os
+import statistics
 import time
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 CLASSES = 1000
 MODEL = "BiT-M-R50x1"
 STEPS = 3  # of training in a round, after one that is not timed
+WARM_UP = 2  # calls that prepare memory and kernels
 SIDE_OF_PRODUCT = 2048
 
 # Multiply-adds of R50x1 with 1000 classes for one image of 224 x 224 (bit_keras.cost); they go with
@@ -18,7 +20,7 @@ MULTIPLY_ADDS = 4.1e9
 def export(folder, answer):
     """Writes the files; in a process of its own, whose TensorFlow ends with it."""
     import bit_keras
-    from bit_keras.conversions.convert import convert
+    from bit_keras.exporters.convert import convert
 
     model = bit_keras.create(MODEL, classes=CLASSES)
     bit_keras.export_saved_model(model, os.path.join(folder, "variables"))
@@ -31,21 +33,16 @@ def export(folder, answer):
     answer.send("done")
 
 
-def serve(kind, name, folder, threads, questions):
-    """Answers (batch, side) with seconds, until None comes."""
-    make = ENGINES[kind][name]
-    if "tensorflow" in make.__qualname__:
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-    run = make(folder, threads)
-    questions.send("ready")
+def time_alone(kind, name, folder, sizes, calls, answer):
+    """Sends the median seconds of a call for each (batch, side); in a process of its own."""
+    run = ENGINES[kind][name](folder)
     rng = np.random.default_rng(0)
-    while case := questions.recv():
-        batch, side = case
+    found = []
+    for batch, side in sizes:
         images = rng.uniform(size=(batch, side, side, 3)).astype("float32")
-        questions.send(run(images))
+        seconds = [run(images) for _ in range(WARM_UP + calls)]
+        found.append(statistics.median(seconds[WARM_UP:]))
+    answer.send(found)
 
 
 def _timed(call):
@@ -63,7 +60,7 @@ def _timed(call):
 
 
 def tensorflow_model(jit_compile=False):
-    def tensorflow_make(folder, threads):
+    def tensorflow_make(folder):
         import tensorflow as tf
 
         import bit_keras
@@ -76,7 +73,7 @@ def tensorflow_model(jit_compile=False):
 
 
 def tensorflow_saved_model(name):
-    def tensorflow_make(folder, threads):
+    def tensorflow_make(folder):
         import tensorflow as tf
 
         module = tf.saved_model.load(os.path.join(folder, name))
@@ -92,7 +89,7 @@ def resnet50v2():
     return keras.Model(body.input, keras.layers.Dense(CLASSES)(body.output))
 
 
-def tensorflow_resnet50v2(folder, threads):
+def tensorflow_resnet50v2(folder):
     import tensorflow as tf
 
     model = resnet50v2()
@@ -103,7 +100,7 @@ def tensorflow_resnet50v2(folder, threads):
 def tensorflow_product(dtype, share_of_inference=1):
     """Seconds of a matrix product of as many multiply-adds, at the rate of a square one."""
 
-    def tensorflow_make(folder, threads):
+    def tensorflow_make(folder):
         import tensorflow as tf
 
         n = SIDE_OF_PRODUCT
@@ -122,11 +119,10 @@ def tensorflow_product(dtype, share_of_inference=1):
     return tensorflow_make
 
 
-def _transformers(threads):
+def _transformers():
     import torch
     from transformers import BitConfig, BitForImageClassification
 
-    torch.set_num_threads(threads)
     model = BitForImageClassification(BitConfig(num_labels=CLASSES))
     return model.to(memory_format=torch.channels_last)
 
@@ -139,10 +135,10 @@ def _nchw(images):
 
 
 def torch_model(compiled=False):
-    def torch_make(folder, threads):
+    def torch_make(folder):
         import torch
 
-        model = _transformers(threads).eval()
+        model = _transformers().eval()
         model = torch.compile(model, dynamic=False) if compiled else model
 
         def call(images):
@@ -155,8 +151,8 @@ def torch_model(compiled=False):
 
 
 def engine_of_file(name):
-    def file_make(folder, threads):
-        from bit_keras.conversions.engines import load
+    def file_make(folder):
+        from bit_keras.exporters.engines import load
 
         return _timed(load(os.path.join(folder, name)))
 
@@ -197,7 +193,7 @@ def _fit(model):
 
 
 def tensorflow_fit(dtype=None, **arguments):
-    def tensorflow_make(folder, threads):
+    def tensorflow_make(folder):
         import bit_keras
 
         return _fit(with_loss(bit_keras.create(MODEL, classes=CLASSES, dtype=dtype), **arguments))
@@ -205,11 +201,11 @@ def tensorflow_fit(dtype=None, **arguments):
     return tensorflow_make
 
 
-def tensorflow_fit_resnet50v2(folder, threads):
+def tensorflow_fit_resnet50v2(folder):
     return _fit(with_loss(resnet50v2()))
 
 
-def tensorflow_bare_step(folder, threads):
+def tensorflow_bare_step(folder):
     """The same step without `fit`: forward, gradient and update in one tf.function."""
     import tensorflow as tf
 
@@ -237,10 +233,10 @@ def tensorflow_bare_step(folder, threads):
 
 
 def torch_loop(compiled=False):
-    def torch_make(folder, threads):
+    def torch_make(folder):
         import torch
 
-        model = _transformers(threads).train()
+        model = _transformers().train()
         optimizer = torch.optim.SGD(model.parameters(), 0.003, momentum=0.9)
         called = torch.compile(model, dynamic=False) if compiled else model
 

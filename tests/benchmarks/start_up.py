@@ -52,7 +52,7 @@ def save(name, path, answer):
 def ours(name, classes, path, answer):
     clock = Clock()
     import bit_keras
-    import bit_keras.zoo  # with all that it stands on: the package itself is lazy
+    import bit_keras.models.zoo  # with all that it stands on: the package itself is lazy
 
     clock("imports")
     model = bit_keras.create(name, pretrained=path)

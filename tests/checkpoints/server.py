@@ -1,4 +1,4 @@
-"""A local HTTP server that misbehaves when told to, and processes that download from it."""
+"""A local HTTP server with faults on demand, and processes that download from it."""
 
 import hashlib
 import os
@@ -16,15 +16,15 @@ _PACKAGE = Path(__file__).parents[2] / "bit_keras"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says to one request: by default the file, or the range asked for.
+    """The server's answer to one request: by default the file, or the range asked for.
 
     Attributes:
-        status: of an answer that has a body of its own.
-        body: None for the file's.
-        headers: beside those of the file.
-        cut: bytes of the body after which nothing more comes.
-        hangs: whether the connection then stays open.
-        framing: "length", "chunked", or "none": the body ends with the connection.
+        status: HTTP status of an answer that has its own body.
+        body: the body, or None for that of the file.
+        headers: HTTP headers in addition to those of the file.
+        cut: number of bytes of the body after which nothing more is sent.
+        hangs: if True, the connection then stays open.
+        framing: "length", "chunked", or "none" for a body that ends with the connection.
     """
 
     status: int = 200
@@ -39,14 +39,15 @@ class Server(ThreadingHTTPServer):
     """Serves `files` from memory on 127.0.0.1, in threads.
 
     Attributes:
-        files: content by name.
-        answers: to the next requests, one each; when none is left, plain ones.
-        etag: how an ETag is made of a digest; "" for none.
-        ranges: "right", "ignored", or "unconditional": If-Range is not looked at.
-        pause: seconds before each piece of a body.
-        requests: of each request the first byte asked for.
-        lengths: of each answer the bytes of its body, had it come whole.
-        sent: bytes of bodies given to the connections.
+        files: content of the files by name.
+        answers: one answer to each of the next requests; the default answer follows them.
+        etag: format of the ETag for the digest of a file; "" for no ETag.
+        ranges: "right", "ignored", or "unconditional", which ignores If-Range.
+        pause: seconds of waiting before each piece of a body.
+        requests: the first byte that each request asked for.
+        asked: the path with its query, and the Authorization header, of each request.
+        lengths: the number of bytes of each answer's body, before it is cut.
+        sent: total bytes of bodies that were sent.
     """
 
     daemon_threads = True
@@ -58,10 +59,11 @@ class Server(ThreadingHTTPServer):
         self.answers: list[Answer] = []
         self.etag, self.ranges, self.pause = '"{}"', "right", 0.0
         self.requests: list[int] = []
+        self.asked: list[tuple[str, str | None]] = []
         self.lengths: list[int] = []
         self.sent = 0
         self.closed = threading.Event()
-        # Looks often whether it shall end: that is how long ending takes.
+        # The server polls every 0.01 s for the end, so that close() is quick.
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
         self._thread.start()
 
@@ -77,7 +79,7 @@ class Server(ThreadingHTTPServer):
             self.server_close()
 
     def handle_error(self, request, client_address) -> None:
-        # Some clients are killed, others hang up.
+        # Connection errors are expected, because clients are killed or hang up.
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -93,6 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         start = int(self.headers.get("Range", "bytes=0-")[len("bytes=") : -1])
         server.requests.append(start)
+        server.asked.append((self.path, self.headers.get("Authorization")))
         answer = server.answers.pop(0) if server.answers else Answer()
         if answer.body is None:
             answer = self._of_the_file(start, answer)
@@ -100,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(answer)
 
     def _of_the_file(self, start: int, answer: Answer) -> Answer:
-        content = self.server.files.get(self.path.lstrip("/"))
+        content = self.server.files.get(self.path.partition("?")[0].lstrip("/"))
         if content is None:
             return Answer(404, b"<html>Not Found</html>")
         etag = self.server.etag.format(hashlib.md5(content).hexdigest())
@@ -137,13 +140,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.closed.wait(30)
 
 
-# No keras, which alone would take seconds: bit_keras stands there without its __init__.
+# The program imports no keras, which would take seconds, so it replaces bit_keras/__init__.py.
 _PROGRAM = """
 import contextlib, hashlib, sys, types
 package = sys.modules["bit_keras"] = types.ModuleType("bit_keras")
 package.__path__ = [sys.argv[1]]
-from bit_keras.checkpoints import download, transfer
-transfer.PAUSES = ()
+from bit_keras.checkpoints import download, http
+http.PAUSES = ()
 if sys.argv[2] == "locks do nothing":
     download.FileLock = lambda path: contextlib.nullcontext()
 assert "keras" not in sys.modules
@@ -158,12 +161,12 @@ for line in sys.stdin:
 
 
 class Client:
-    """A process that downloads what it is asked for; it starts in half a second.
+    """A process that downloads files by name; it starts in half a second.
 
     Args:
         locks: "work", or "locks do nothing".
-        mount: shell commands that the process sees the result of, and no other; `$0` is `where`.
-        where: a directory.
+        mount: shell commands whose mounts only this process sees; `$0` is `where`.
+        where: the directory that `mount` uses.
     """
 
     def __init__(self, locks: str = "work", mount: str = "", where: Path | None = None):
@@ -194,7 +197,7 @@ class Client:
         print(file, file=self.process.stdin, flush=True)
 
     def answer(self) -> str:
-        """The sha256 of the file, or the error."""
+        """Returns the sha256 of the downloaded file, or the error."""
         return self.process.stdout.readline().strip()
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""The npz container: what is read, what is refused, and that the written bytes are the official."""
+"""The npz container: reading, refusing damaged and hostile files, writing the official bytes."""
 
 import io
 import pickle
@@ -9,7 +9,7 @@ import pytest
 
 from bit_keras import CheckpointError
 from bit_keras.checkpoints.archive import Archive, write_archive
-from bit_keras.shared_memory import is_shareable
+from bit_keras.checkpoints.zero_copy import is_shareable
 
 ARRAYS = {
     "a/kernel": np.arange(24, dtype="float32").reshape(2, 3, 4),
@@ -56,19 +56,19 @@ def assert_same(actual, expected):
         np.testing.assert_array_equal(actual[name], array, strict=True)
 
 
-def test_round_trip_through_ours_and_numpy(path):
+def test_our_reader_and_numpy_read_what_write_archive_writes(path):
     assert_same(read_all(path), ARRAYS)
     with np.load(path) as archive:
         assert_same(dict(archive), ARRAYS)
 
 
-def test_arrays_lie_where_tensorflow_takes_them_without_a_copy(path):
+def test_arrays_are_aligned_so_that_tensorflow_needs_no_copy(path):
     arrays = read_all(path).values()
     assert all(is_shareable(array) for array in arrays if array.size)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_reads_what_numpy_writes(save, tmp_path):
+def test_our_reader_reads_what_numpy_writes(save, tmp_path):
     arrays = {"c": np.arange(12.0).reshape(3, 4), "f": np.asfortranarray(ARRAYS["a/kernel"])}
     save(tmp_path / "file.npz", **arrays)
     assert_same(read_all(tmp_path / "file.npz"), arrays)
@@ -79,22 +79,22 @@ def test_the_same_arrays_give_the_same_bytes(path, tmp_path):
     assert path.read_bytes() == (tmp_path / "again.npz").read_bytes()
 
 
-def test_not_a_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No weight file at"):
+def test_a_path_that_is_not_a_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weight file"):
         Archive(tmp_path / "none.npz")
     with pytest.raises(CheckpointError, match="is not a file"):
         Archive(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04" + b"\0" * 100])
-def test_not_an_archive(content, tmp_path):
+def test_a_file_that_is_not_an_archive_is_refused(content, tmp_path):
     path = tmp_path / "file.npz"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"file\.npz is not an npz archive"):
         Archive(path)
 
 
-def test_truncated_anywhere(path):
+def test_a_file_truncated_anywhere_is_refused(path):
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -102,8 +102,8 @@ def test_truncated_anywhere(path):
             read_all(path)
 
 
-def test_a_flipped_byte_in_an_array_is_found(path):
-    # Larger than what is read ahead with the header.
+def test_a_flipped_byte_in_an_array_is_refused(path):
+    # The array is larger than what zipfile reads ahead with the header.
     array = np.arange(10_000, dtype="float32")
     write_archive(path, [("a/kernel", array)])
     whole = bytearray(path.read_bytes())
@@ -144,21 +144,21 @@ def test_a_zip_bomb_is_refused_from_its_header(tmp_path):
     content = header((4,)) + b"\0" * 50_000_000
     path = write_members(tmp_path / "f.npz", [("x.npy", content)], zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 100_000
-    with pytest.raises(CheckpointError, match="asks for 144"):
+    with pytest.raises(CheckpointError, match="requires 144"):
         Archive(path)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
-def test_a_member_that_is_there_twice(tmp_path):
+def test_a_repeated_member_is_refused(tmp_path):
     content = npy(np.float32([1]))
     path = write_members(tmp_path / "file.npz", [("x.npy", content), ("x.npy", content)])
-    with pytest.raises(CheckpointError, match="'x' is there twice"):
+    with pytest.raises(CheckpointError, match="'x' appears twice"):
         Archive(path)
 
 
-def test_members_that_are_no_arrays(tmp_path):
+def test_a_member_that_is_not_an_array_is_refused(tmp_path):
     path = write_members(tmp_path / "file.npz", [("readme.txt", b"hello")])
-    with pytest.raises(CheckpointError, match=r"'readme\.txt' is no npy array"):
+    with pytest.raises(CheckpointError, match=r"'readme\.txt' is not an npy array"):
         Archive(path)
 
 

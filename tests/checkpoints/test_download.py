@@ -1,7 +1,8 @@
-"""From a name to a verified file: what is refused, who waits for whom, and what is left behind."""
+"""From a name to a verified file: refusals, concurrent downloads, and leftovers."""
 
 import hashlib
 import io
+import os
 import pickle
 import random
 import socket
@@ -39,7 +40,7 @@ def accept(path):
 
 
 @pytest.mark.parametrize("base", ["http://here/models", "http://here/models/", None, ""])
-def test_addresses(base, monkeypatch):
+def test_the_address_of_a_file(base, monkeypatch):
     if base is None:
         monkeypatch.delenv("BIT_KERAS_BASE_URL", raising=False)
     else:
@@ -89,20 +90,20 @@ def test_a_wrong_file_is_refused_and_not_kept(wrong, framing, weights, server, c
     assert local_checkpoint(UPSTREAM).read_bytes() == weights
 
 
-def test_a_published_size(weights, server):
+def test_only_a_published_size_must_match(weights, server):
     server.files[FILE] = weights
     size = len(weights) + 1
     assert local_checkpoint(replace(UPSTREAM, size=size)).read_bytes() == weights
     published = replace(UPSTREAM, file="b.npz", size=size, size_is_published=True)
     server.files["b.npz"] = weights
-    with pytest.raises(DownloadError, match=rf"has {len(weights)} bytes; {size} are published"):
+    with pytest.raises(DownloadError, match=rf"has {len(weights)} bytes.* published .* has {size}"):
         local_checkpoint(published)
     assert local_checkpoint(replace(published, size=len(weights))).read_bytes() == weights
 
 
 @pytest.fixture
 def no_sockets(monkeypatch):
-    """Counts the attempts to open one, which fail."""
+    """Makes every attempt to open a socket fail, and returns the list of attempts."""
     attempts = []
 
     def refuse(*arguments, **options):
@@ -114,10 +115,14 @@ def no_sockets(monkeypatch):
     return attempts
 
 
-def test_offline(weights, server, cache, monkeypatch, no_sockets):
-    with pytest.raises(DownloadError, match="could not be fetched"):
+def test_offline_use_opens_no_socket(weights, server, cache, monkeypatch, no_sockets):
+    with pytest.raises(DownloadError, match=r"could not be fetched.*no socket today") as refusal:
         local_checkpoint(UPSTREAM)
-    assert no_sockets
+    assert f"put it at {cache / FILE}" in str(refusal.value)
+    assert len(no_sockets) == 1
+    with pytest.raises(DownloadError, match="no socket today"):
+        local_checkpoint(replace(UPSTREAM, file="other.npz"))
+    assert len(no_sockets) == 1, "the same server was tried again"
     no_sockets.clear()
 
     monkeypatch.setenv("BIT_KERAS_OFFLINE", "1")
@@ -141,11 +146,11 @@ def names(directory):
     return {file.name for file in directory.iterdir()}
 
 
-def test_disk_full(server, cache):
+def test_a_full_disk_keeps_nothing_of_the_new_file(server, cache):
     cache.mkdir()
     server.files = {"old.txt": CONTENT, "new.txt": CONTENT * 10}
     with Client(mount='mount -t tmpfs -o size=1m tmpfs "$0"', where=cache) as client:
-        # The cache as the process sees it.
+        # The path of the cache as the other process sees it.
         full = Path(f"/proc/{client.process.pid}/root{cache}")
         client.ask("old.txt")
         assert client.answer() == DIGEST
@@ -161,37 +166,44 @@ def test_disk_full(server, cache):
     assert server.requests == [0, 0]
 
 
-def test_a_cache_that_cannot_be_written(server, cache, tmp_path, monkeypatch):
+def test_a_read_only_cache_gives_the_files_that_it_has(server, cache, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     for variable in ("TMPDIR", "HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
     server.files["hit.txt"] = server.files["miss.txt"] = CONTENT
     local_file("hit.txt", accept)
-    (cache / "placed.txt").write_bytes(CONTENT)
+    for name in ("placed.txt", "recorded by an old version.txt"):
+        (cache / name).write_bytes(CONTENT)
+        os.utime(cache / name, (1e9, 1e9))
+    write_record(
+        cache / name,
+        replace(make_record(cache / name, ""), modified_ns=None, changed_ns=None, inode=None),
+    )
     before = names(cache)
     mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"'
     with Client(mount=mount, where=cache) as client:
-        for name in ("hit.txt", "placed.txt"):
+        for name in ("hit.txt", "placed.txt", "recorded by an old version.txt"):
             client.ask(name)
             assert client.answer() == DIGEST
         client.ask("miss.txt")
         assert client.answer() == (
             f"DownloadError: miss.txt is not on this machine, and the cache {cache} cannot be "
-            "written (Read-only file system). Set $BIT_KERAS_HOME to a directory that can be."
+            "written (Read-only file system). Set $BIT_KERAS_HOME to a directory that can be "
+            "written."
         )
     assert server.requests == [0]
     assert names(cache) == before
     assert not names(tmp_path / "elsewhere")
 
 
-def test_a_cache_that_is_a_file(server, cache):
+def test_a_cache_that_is_a_file_is_refused(server, cache):
     cache.write_bytes(b"")
     with pytest.raises(DownloadError, match=r"cannot be written \(File exists\).*BIT_KERAS_HOME"):
         local_file("a.txt", accept)
 
 
 @pytest.mark.parametrize("before", ["missing", "damaged"])
-def test_four_processes_ask_at_once(before, server, cache, rounds):
+def test_four_processes_share_one_download(before, server, cache, rounds):
     server.pause = 0.002
     with ExitStack() as stack:
         clients = [stack.enter_context(Client()) for _ in range(4)]
@@ -202,7 +214,7 @@ def test_four_processes_ask_at_once(before, server, cache, rounds):
     assert len(list(cache.glob("*.damaged-*"))) == (i + 1) * (before == "damaged")
 
 
-def test_four_processes_whose_locks_do_nothing(server, cache, rounds):
+def test_four_processes_without_working_locks_get_the_right_file(server, cache, rounds):
     server.pause = 0.002
     with ExitStack() as stack:
         clients = [stack.enter_context(Client("locks do nothing")) for _ in range(4)]
@@ -214,7 +226,7 @@ def test_four_processes_whose_locks_do_nothing(server, cache, rounds):
 
 
 def ask_at_once(clients, server, name):
-    """All clients get the file; returns how often it was downloaded."""
+    """Checks that all clients get the file; returns how often it was downloaded."""
     server.files[name] = CONTENT
     server.requests.clear()
     for client in clients:
@@ -224,7 +236,7 @@ def ask_at_once(clients, server, name):
 
 
 def damage(server, cache, name):
-    """Puts a damaged file into the cache, as if it had been right once."""
+    """Puts a damaged file into the cache, with the record of the right file."""
     cache.mkdir(exist_ok=True)
     path = cache / name
     path.write_bytes(CONTENT)
@@ -233,7 +245,7 @@ def damage(server, cache, name):
 
 
 @pytest.mark.parametrize("value", ["1", "true", "yes", " 1", "on"])
-def test_every_way_to_say_offline(value, server, cache, monkeypatch):
+def test_every_true_value_of_bit_keras_offline_forbids_fetching(value, server, cache, monkeypatch):
     server.files["a.txt"] = b"a"
     monkeypatch.setenv("BIT_KERAS_OFFLINE", value)
     with pytest.raises(DownloadError, match="BIT_KERAS_OFFLINE"):
@@ -243,7 +255,7 @@ def test_every_way_to_say_offline(value, server, cache, monkeypatch):
     assert local_file("a.txt", lambda _: None).read_bytes() == b"a"
 
 
-def test_a_digest_that_is_vouched_for_later_is_held_against_the_cache(server, cache):
+def test_a_cached_file_without_the_published_digest_is_fetched_again(server, cache):
     server.files["a.txt"] = b"wrong"
     local_file("a.txt", lambda _: None)
     server.files["a.txt"] = b"right"

@@ -1,4 +1,4 @@
-"""Mutated weight files: each is refused with a CheckpointError, or loads; nothing else happens."""
+"""Mutated weight files are refused with a CheckpointError or loaded; nothing else happens."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ import bit_keras
 from bit_keras import CheckpointError, load_npz, save_npz
 from bit_keras.checkpoints.archive import Archive
 
-# What reading takes for itself, however small the file: zipfile, the parser of headers, errors.
+# Memory in bytes that zipfile, the parser of headers and errors need for a file of any size.
 _OVERHEAD_BYTES = 1_000_000
 
 
@@ -80,7 +80,7 @@ def headers(draw):
 
 @st.composite
 def rebuilt(draw, whole):
-    """An archive in order, with correct checksums, of other members than the right ones."""
+    """A valid archive with correct checksums and wrong members."""
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     indices = st.integers(0, len(members) - 1)
@@ -108,7 +108,7 @@ def rebuilt(draw, whole):
     return buffer.getvalue()
 
 
-# Of the fields of a zip archive, those that a reader goes by: offset and bytes, after a signature.
+# The fields of a zip archive that readers use: offset after each signature, and number of bytes.
 FIELDS = {
     b"PK\x03\x04": [(4, 2), (6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2)],
     b"PK\x01\x02": [(6, 2), (8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (42, 4)],
@@ -156,7 +156,7 @@ def files(draw, whole):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
-def test_it_is_refused_or_loads(whole, tmp_path, rounds):
+def test_a_mutated_file_is_refused_or_loads(whole, tmp_path, rounds):
     model, path = network(), tmp_path / "file.npz"
     path.write_bytes(whole)
     load_npz(model, path)
@@ -164,7 +164,7 @@ def test_it_is_refused_or_loads(whole, tmp_path, rounds):
     size = sum(4 * weight.shape.num_elements() for weight in model.weights)
 
     @settings(
-        max_examples=rounds(few=2_000, full=20_000),
+        max_examples=rounds(few=300, full=20_000),
         deadline=timedelta(seconds=5),
         derandomize=True,
         database=None,
@@ -183,7 +183,7 @@ def test_it_is_refused_or_loads(whole, tmp_path, rounds):
         finally:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-        # The reader alone has no shapes to hold the file to.
+        # The reader alone does not know the expected shapes, and must not fail otherwise.
         with contextlib.suppress(CheckpointError), Archive(path) as archive:
             for name, member in archive.members.items():
                 if math.prod(member.shape) < len(content):
@@ -196,5 +196,5 @@ def test_it_is_refused_or_loads(whole, tmp_path, rounds):
             np.testing.assert_array_equal(now, then)
 
     one()
-    assert outcomes["loaded"] > 50
-    assert outcomes["refused"] > 1_000
+    assert outcomes["loaded"] > rounds(few=8, full=500)
+    assert outcomes["refused"] > rounds(few=150, full=10_000)

@@ -10,7 +10,7 @@ from networks import tiny
 
 import bit_keras
 from bit_keras.costing.devices import DEVICES, EFFICIENCY
-from bit_keras.zoo import ARCHITECTURES
+from bit_keras.models.variants import ARCHITECTURES
 
 
 def test_a_training_by_hand():
@@ -138,11 +138,11 @@ def test_of_a_built_model():
 
 def test_layers_that_are_not_counted():
     for arguments in ({"normalization": "batch"}, {"standardize": False}):
-        with pytest.raises(ValueError, match="are not counted: expected 'group' and True"):
+        with pytest.raises(ValueError, match="Expected 'group' and True, as in BiT"):
             bit_keras.cost(tiny(**arguments))
     images = keras.Input((None, None, 1))
     colored = keras.layers.Conv2D(3, 1)(images)
-    with pytest.raises(ValueError, match="before its input_tensor are not counted"):
+    with pytest.raises(ValueError, match="before its input_tensor are not known"):
         bit_keras.cost(tiny(input_tensor=colored))
 
 
@@ -180,7 +180,7 @@ def test_the_largest_finite_memory():
         ({"memory_gib": float("inf")}, "memory_gib must be"),
         (
             {"device": "V100", "dtype": "mixed_bfloat16"},
-            "V100 has no peak in mixed_bfloat16; it has float32, mixed_float16",
+            "device='V100' does not compute in dtype='mixed_bfloat16'. Choose one of float32",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 import bit_keras
 from bit_keras.costing.shapes import network
-from bit_keras.zoo import ARCHITECTURES
+from bit_keras.models.variants import ARCHITECTURES
 
 SMALL = [((1, 1, 1, 1), 0.5, 32), ((2, 1, 3, 1), 0.5, 33), ((1, 2, 1, 1), 1.5, 50)]
 

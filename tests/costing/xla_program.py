@@ -10,7 +10,7 @@ import jax
 import keras
 
 import bit_keras
-from bit_keras.zoo import ARCHITECTURES
+from bit_keras.models.variants import ARCHITECTURES
 
 CONVOLUTION = re.compile(
     r"stablehlo\.convolution.*? : "

@@ -7,11 +7,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from bit_keras.data import decodable, folder, pipeline, subsets
+from bit_keras.data import corrupt_images, folder, pipeline, subsets
+from bit_keras.data.decoding import decode
 from bit_keras.data.tasks import task
 from bit_keras.hyperrule import HyperRule
 
 RGB = np.random.default_rng(0).integers(0, 256, [10, 12, 3], np.uint8)
+
+# The images of each class of a folder of three splits.
+SPLITS = {"Training": 2, "Dev": 3, "Test": 4}
 
 # For JPEG: TensorFlow decodes with a fast DCT that is coarse on noise.
 RAMP = np.linspace(0, 255, 120).reshape(10, 12).astype(np.uint8)
@@ -90,6 +94,35 @@ def test_given_splits(tmp_path, test):
     assert all(path.startswith(f"{tmp_path}/{test}/") for path in paths(made.test))
 
 
+def test_a_validation_split_beside_a_test_split(tmp_path):
+    counts = {f"{split}/{label}": count for split, count in SPLITS.items() for label in "ab"}
+    made = task(make(tmp_path, counts))
+    assert (made.num_examples, made.num_test_examples, made.note) == (4, 8, "")
+    assert made.validation.num_examples == 6
+    assert list(made.validation.labels) == [0, 0, 0, 1, 1, 1]
+    assert all(path.startswith(f"{tmp_path}/Dev/") for path in paths(made.validation))
+    assert made.whole is None
+
+
+def test_a_validation_split_alone_is_the_test_split_and_this_is_said(tmp_path):
+    made = task(make(tmp_path, {"TRAIN/a": 1, "TRAIN/b": 1, "valid/a": 2, "valid/b": 1}))
+    assert (made.num_test_examples, made.validation) == (3, None)
+    assert f"{tmp_path} has no test split" in made.note
+    assert "'valid'" in made.note
+
+
+def test_the_whole_of_an_unsplit_folder(tmp_path):
+    made = task(make(tmp_path, {"a": 5, "b": 6}))
+    assert sorted(paths(made.whole)) == sorted(paths(made.train) + paths(made.test))
+    assert made.location == str(tmp_path)
+
+
+def test_a_folder_without_splits_for_pretraining_is_refused_with_splits(tmp_path):
+    make(tmp_path, {"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1})
+    with pytest.raises(ValueError, match="Give the folder of the training split"):
+        folder.list_images(tmp_path)
+
+
 def test_classes_may_be_called_like_splits(tmp_path):
     assert task(make(tmp_path, {"train": 2, "car": 2})).class_names == ("car", "train")
 
@@ -98,8 +131,9 @@ def test_which_files_are_images(tmp_path):
     make(tmp_path, {"cat": 1, "dog": 2, ".cache": 3})
     for name in ("a.JPG", "b.jpeg", "c.Png", "nested/deeper/d.png"):
         write(tmp_path / "cat" / name)
-    for name in ("notes.txt", ".hidden.png", ".git/e.png", "f.png.bak"):
+    for name in (".hidden.png", ".git/e.png"):
         write(tmp_path / "cat" / name)
+    write(tmp_path / "cat" / "notes.txt", b"No image.")
     write(tmp_path / "stray.png")
     made = task(f"folder:{tmp_path}")
     assert made.class_names == ("cat", "dog")
@@ -154,7 +188,6 @@ IMAGES = {
         0,
     ),
     "palette png": (encoded(Image.fromarray(RGB).quantize(256)), RGB, 0),
-    "rgba png": (encoded(np.dstack([RGB, RGB[..., 0]])), RGB, 0),
     "16-bit grey png": (encoded(RGB[..., 0].astype(np.uint16) * 257), RGB[..., :1], 0),
     "16-bit rgb png": (tf.io.encode_png(RGB.astype(np.uint16) * 257).numpy(), RGB, 0),
     "bmp": (encoded(RGB, "BMP"), RGB, 0),
@@ -182,7 +215,7 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, kind):
             write(tmp_path / name / f"{index}.{suffix}", content)
     made = task(f"folder:{tmp_path}")
     assert made.image_size == RGB.shape[:2]
-    decoded = made.test.dataset().map(lambda example: pipeline.decode(example["image"]))
+    decoded = made.test.dataset().map(lambda example: decode(example["image"]))
     for image in decoded.as_numpy_iterator():
         assert image.dtype == np.uint8
         assert image.shape == RGB.shape
@@ -207,18 +240,12 @@ def test_batches_of_a_folder(tmp_path):
             )
 
 
-def palette_bmp():
-    """TensorFlow takes the numbers of its colours for greys."""
-    return encoded(Image.fromarray(RGB).quantize(16), "BMP")
-
-
 BROKEN = {
     "truncated.jpg": encoded(np.tile(RGB, [10, 10, 1]), "JPEG")[:1500],
     "truncated.png": encoded(np.tile(RGB, [10, 10, 1]))[:300],
     "text.jpg": b"This is no image.",
     "empty.gif": b"",
     "short.bmp": b"BM",
-    "colours.bmp": palette_bmp(),
 }
 
 
@@ -236,7 +263,7 @@ def test_a_broken_image_is_named(tmp_path, name):
 def test_broken_images_are_skipped_on_request(tmp_path, monkeypatch):
     warnings = []
     monkeypatch.setattr(
-        decodable.logging, "warning", lambda text, *args: warnings.append(text % args)
+        corrupt_images.logging, "warning", lambda text, *args: warnings.append(text % args)
     )
     made = make(tmp_path, {"cat": 3, "dog": 3})
     for name, content in BROKEN.items():
@@ -260,7 +287,7 @@ def test_at_most_ten_broken_images_are_listed(tmp_path):
 def test_a_class_of_broken_images_is_missed(tmp_path):
     make(tmp_path, {"cat": 3})
     make(tmp_path, {"dog": 3}, b"")
-    with pytest.raises(ValueError, match="dog has 0 images"):
+    with pytest.raises(ValueError, match="dog has too few images, 0"):
         task(f"folder:{tmp_path}", skip_corrupt=True)
 
 
@@ -269,7 +296,7 @@ def test_an_unreadable_image(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     make(tmp_path, {"cat": 2, "dog": 2})
-    monkeypatch.setattr(decodable.Path, "read_bytes", refuse)
+    monkeypatch.setattr(corrupt_images, "read_regular_file", refuse)
     with pytest.raises(ValueError, match="Permission denied"):
         task(f"folder:{tmp_path}")
 
@@ -278,7 +305,7 @@ def test_progress_is_shown_for_many_images_only(tmp_path, monkeypatch, capsys):
     name = make(tmp_path, {"cat": 2, "dog": 2})
     task(name)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(decodable, "_SHOW_PROGRESS_ABOVE", 3)
+    monkeypatch.setattr(corrupt_images, "_SHOW_PROGRESS_ABOVE", 3)
     task(name)
     assert "4/4" in capsys.readouterr().err
 
@@ -303,14 +330,21 @@ def test_a_file_instead_of_a_folder(tmp_path):
     ("counts", "message"),
     [
         ({".": 3}, "{root} has no subfolders: expected PATH/CLASS/IMAGE"),
+        (
+            {"train/cat": 3, "train/dog": 3, "test": 3},
+            "with the name of the class. If their classes are not known, give {root}/train as",
+        ),
         ({"train": 3, "test": 3}, "{root}/train has no subfolders: expected PATH/CLASS/IMAGE"),
-        ({"cat": 0, "dog": 0}, "{root} has no images in its 2 subfolders: expected files"),
-        ({"cat": 3, "dog": 0}, "{root}/dog has 0 images: expected at least 2"),
-        ({"cat": 3, "dog": 1}, "{root}/dog has 1 images: expected at least 2 (one to train on"),
+        ({"cat": 0, "dog": 0}, "{root} has no images in its 2 subfolders: expected images"),
+        ({"cat": 3, "dog": 0}, "{root}/dog has too few images, 0: expected at least two"),
+        (
+            {"cat": 3, "dog": 1},
+            "{root}/dog has too few images, 1: expected at least two, one to train on",
+        ),
         ({"cat": 3}, "{root} has only one class, 'cat': expected at least two"),
         (
             {"train/cat": 3, "train/dog": 3, "test/cat": 1, "test/dog": 0},
-            "{root}/test/dog has 0 images: expected at least 1",
+            "{root}/test/dog has too few images, 0: expected at least one;",
         ),
         (
             {"train/cat": 1, "train/dog": 1, "test/cat": 1, "test/eel": 1},
@@ -319,8 +353,20 @@ def test_a_file_instead_of_a_folder(tmp_path):
         ),
         (
             {"train/cat": 1, "test/cat": 1, "val/cat": 1},
-            "{root} has the subfolders ['test', 'train', 'val'], which look like splits",
+            "{root}/train has only one class, 'cat'",
         ),
+        (
+            {
+                "train/cat": 1,
+                "train/dog": 1,
+                "val/cat": 1,
+                "val/eel": 1,
+                "test/cat": 1,
+                "test/dog": 1,
+            },
+            "{root}/train and {root}/val must have the same classes",
+        ),
+        ({"train/cat": 1, "test/cat": 1, "eval/cat": 1}, "are named like splits"),
     ],
 )
 def test_a_folder_that_is_laid_out_in_another_way(tmp_path, counts, message):

@@ -56,7 +56,9 @@ def test_few_shot_of_too_few():
     small = array_task(np.zeros([4, 8, 8, 3], np.uint8), [0, 0, 0, 1])
     with pytest.raises(ValueError, match=r"class 'class 1' has 1 training examples"):
         subsets.few_shot(small, 2)
-    with pytest.raises(ValueError, match="examples_per_class must be at least 1, got 0"):
+    with pytest.raises(
+        ValueError, match="examples_per_class must be an integer of at least 1, got 0"
+    ):
         subsets.few_shot(small, 0)
 
 
@@ -150,3 +152,9 @@ def test_few_shot_positions_are_those_of_the_chosen_images(known, count, seed):
     chosen = subsets.few_shot(task, count, seed).train.dataset().as_numpy_iterator()
     positions = subsets.few_shot_positions(task, count, seed)
     assert [example["image"][0, 0, 0] for example in chosen] == positions.tolist()
+
+
+def test_hold_out_of_a_task_in_memory():
+    task = array_task(np.zeros((10, 4, 4, 3), "uint8"))
+    remaining, held = subsets.hold_out(task, 0.3, seed=0, first_of_stream=True)
+    assert (remaining.num_examples, held.num_examples) == (7, 3)

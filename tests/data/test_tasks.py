@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from array_tasks import array_examples, array_task
 
-from bit_keras.data.tasks import task
+import bit_keras
+from bit_keras.data.tasks import pretraining_task, task
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,19 @@ def test_unknown_name(name, nearest):
     assert repr(name) in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["imagenet21k", "tfrecords:x", "labels:x"])
+def test_a_task_for_pretraining_only_is_refused_for_fine_tuning(name):
+    for use in (task, lambda name: bit_keras.finetune("R14x0.5", name, output_dir="unused")):
+        with pytest.raises(ValueError, match=f"Unknown task '{name}': .* is for pre-training only"):
+            use(name)
+
+
+def test_pretraining_knows_every_task():
+    assert pretraining_task("digits").num_classes == 10
+    with pytest.raises(ValueError, match=r"mean 'labels:FILE'\? Known: digits, .*, labels:FILE\."):
+        pretraining_task("label:x")
+
+
 def test_counts_follow_the_examples():
     digits = task("digits")
     smaller = dataclasses.replace(digits, train=digits.test)
@@ -42,10 +56,21 @@ def test_examples_come_in_the_order_of_their_labels():
 
 
 def test_an_option_of_another_kind_of_task():
-    with pytest.raises(ValueError, match=r"takes no option 'data_dir'; it takes skip_corrupt"):
+    with pytest.raises(ValueError, match=r"no option 'data_dir'\. Its options are: skip_corrupt"):
         task("folder:/tmp", data_dir="/tmp")
-    with pytest.raises(ValueError, match=r"'digits' takes no option 'skip_corrupt'; it takes none"):
+    with pytest.raises(ValueError, match=r"'digits' takes no option .*\. Its options are: none"):
         task("digits", skip_corrupt=True)
+
+
+def test_flips_and_random_crops_are_chosen_for_any_task():
+    digits = task("digits")
+    assert (digits.flip, digits.random_crop, digits.chosen) == (False, True, {})
+    chosen = task("digits", flip=True, random_crop=None)
+    assert (chosen.flip, chosen.random_crop, chosen.chosen) == (True, True, {"flip": True})
+    assert task("digits", flip=False).chosen == {}
+    assert not pretraining_task("digits", random_crop=False).random_crop
+    with pytest.raises(ValueError, match="flip='no': expected True, False or None"):
+        task("digits", flip="no")
 
 
 def test_the_identity_tells_other_data_under_the_same_name():
@@ -66,9 +91,26 @@ def test_a_label_without_a_class_is_refused(split, label):
     images = np.zeros((3, 8, 8, 3), "uint8")
     whole = array_task(images, [0, 1, 1])
     wrong = array_examples(images, [0, 1, label])
-    with pytest.raises(ValueError, match=rf"labels go from .*{label}.*; expected them from 0 to 1"):
+    with pytest.raises(ValueError, match=rf"labels go from .*{label}.*; expected .* from 0 to 1"):
         dataclasses.replace(whole, **{split: wrong})
-    with pytest.raises(ValueError, match="since class_names has 1"):
+    with pytest.raises(ValueError, match="because class_names has 1"):
         dataclasses.replace(whole, class_names=("one",))
     unknown = array_examples(images, [0, 1, label], known=False)
     assert dataclasses.replace(whole, **{split: unknown}).num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("imagenet21k", ValueError, "pass the folder that holds it as manual_dir"),
+        ("labels:none.tsv", FileNotFoundError, "none.tsv"),
+        ("tfrecords:.", FileNotFoundError, "no TFRecord file"),
+        ("imagenet21", ValueError, "Unknown task"),
+    ],
+)
+def test_what_is_not_there(name, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        pretraining_task(name)
+    with pytest.raises(ValueError, match="takes no option"):
+        pretraining_task("labels:x", manual_dir="y")

@@ -4,16 +4,22 @@ import dataclasses
 import gzip
 import io
 import pathlib
+import socket
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from fabricated_tfds import png, prepare, train_and_evaluate
+from pretraining_data import LABELS, contents, grey_png
 
 import bit_keras
-from bit_keras.data import pipeline, subsets, tfds_builder, tfds_tasks
-from bit_keras.training import from_scratch
+from bit_keras import DownloadError
+from bit_keras.checkpoints import reachable
+from bit_keras.data import decoding, subsets, tfds_builder, tfds_tasks
+from bit_keras.data.tasks import pretraining_task
+from bit_keras.training import recipes
 
 
 def toy(name, **features):
@@ -73,7 +79,7 @@ def test_images_stay_encoded_beside_their_labels(photos):
     for examples in (task.train, task.test):
         assert examples.elements().element_spec["image"].dtype == tf.string
         for element, label in zip(examples.dataset(), examples.labels, strict=True):
-            number = int(pipeline.decode(element["image"])[0, 0, 0])
+            number = int(decoding.decode(element["image"])[0, 0, 0])
             assert element["label"] == label == number % 3
 
 
@@ -86,7 +92,7 @@ def test_the_order_is_fixed_over_many_shards(tmp_path):
     assert builder.info.splits["train"].num_shards == 7
     task = bit_keras.task("tfds:toy_photos", data_dir=tmp_path)
     numbers = [
-        [int(pipeline.decode(element["image"])[0, 0, 0]) for element in task.train.dataset()]
+        [int(decoding.decode(element["image"])[0, 0, 0]) for element in task.train.dataset()]
         for _ in range(2)
     ]
     assert numbers[0] == numbers[1]
@@ -132,14 +138,14 @@ def test_splits(tmp_path, caplog, counts, options, expected):
 def test_which_image_and_which_label(tmp_path):
     counts = {"train": 6, "test": 3}
     prepare("toy_pair", tmp_path, counts, left=numbered)
-    with pytest.raises(ValueError, match=r"not clear of \['left', 'right'\]") as error:
+    with pytest.raises(ValueError, match=r"several features fit: \['left', 'right'\]") as error:
         bit_keras.task("tfds:toy_pair", data_dir=tmp_path)
     assert "right: Image(" in str(error.value)
     assert "another image_key" in str(error.value)
     task = bit_keras.task("tfds:toy_pair", data_dir=tmp_path, image_key="left")
-    shapes = [pipeline.decode(element["image"]).shape for element in task.test.dataset()]
+    shapes = [decoding.decode(element["image"]).shape for element in task.test.dataset()]
     assert {shape[1] for shape in shapes} == {6}
-    with pytest.raises(ValueError, match=r"expected as its label .* got 'colour'"):
+    with pytest.raises(ValueError, match=r"expected the label to be .* got label_key='colour'"):
         bit_keras.task("tfds:toy_pair", data_dir=tmp_path, image_key="left", label_key="colour")
     prepare("smallnorb", tmp_path, counts)
     task = bit_keras.task("tfds:smallnorb", data_dir=tmp_path, label_key="label_azimuth")
@@ -151,7 +157,7 @@ def test_which_image_and_which_label(tmp_path):
 def test_no_image(tmp_path, name):
     depth = {"image": lambda index: np.zeros([4, 6, 1], np.float32)} if name == "toy_depth" else {}
     prepare(name, tmp_path, {"train": 6, "test": 3}, **depth)
-    with pytest.raises(ValueError, match="expected as its image an Image") as error:
+    with pytest.raises(ValueError, match="expected the image to be an Image") as error:
         bit_keras.task(f"tfds:{name}", data_dir=tmp_path)
     assert "label: ClassLabel(" in str(error.value)
 
@@ -202,8 +208,8 @@ def test_labels_out_of_range(tmp_path, monkeypatch):
         ({"train_split": "trian"}, r"'trian' cannot be read.*\n.*train \(30\), test \(10\)"),
         ({"train_split": "train[:"}, "cannot be read"),
         ({"train_split": "train[:31]"}, "incompatible with 30 examples"),
-        ({"train_split": "train[:0]"}, "'train.:0.' is empty, expected at least one example"),
-        ({"test_split": "train[50%:]"}, "share 15 examples, expected none"),
+        ({"train_split": "train[:0]"}, "'train.:0.' is empty; expected at least one example"),
+        ({"test_split": "train[50%:]"}, "share 15 examples; expected none"),
         ({"train_split": "train+test[:3]"}, "share 3 examples"),
     ],
 )
@@ -215,14 +221,14 @@ def test_splits_that_cannot_be(photos, options, message):
 
 def test_a_part_of_train_needs_a_test_split(tmp_path):
     prepare("toy_photos", tmp_path, {"train": 20})
-    with pytest.raises(ValueError, match="expected a test_split beside it"):
+    with pytest.raises(ValueError, match="was given without test_split"):
         bit_keras.task("tfds:toy_photos", data_dir=tmp_path, train_split="train[:50%]")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tfds:", "write 'tfds:beans'"),
+        ("tfds:", "such as 'tfds:beans'"),
         ("tfds:bean", "no dataset 'bean'. Did you mean 'beans'?"),
         ("tfds:clevr:3", "a version such as ':3.[*].[*]'"),
         ("tfds:beans:9.9.9", "only: 0.1.0"),
@@ -238,10 +244,10 @@ def test_unknown_datasets(tmp_path, name, message):
 def test_files_that_only_a_person_can_download(tmp_path):
     with pytest.raises(FileNotFoundError, match="needs files that TFDS cannot") as error:
         bit_keras.task("tfds:resisc45", data_dir=tmp_path)
-    assert f"expected them in {tmp_path / 'downloads' / 'manual'}" in str(error.value)
+    assert f"Expected them in {tmp_path / 'downloads' / 'manual'}" in str(error.value)
     assert "https://1drv.ms" in str(error.value)
     manual = tmp_path / "elsewhere"
-    with pytest.raises(FileNotFoundError, match=f"expected them in {manual}"):
+    with pytest.raises(FileNotFoundError, match=f"Expected them in {manual}"):
         bit_keras.task("tfds:resisc45", data_dir=tmp_path, manual_dir=manual)
     # Another file than the one that TFDS looks for: its error, and its instructions again.
     manual.mkdir()
@@ -251,7 +257,40 @@ def test_files_that_only_a_person_can_download(tmp_path):
     assert "https://1drv.ms" in str(error.value)
 
 
+def test_a_server_that_cannot_be_reached_is_tried_once_and_for_seconds(tmp_path, monkeypatch):
+    tries = []
+
+    def never(address, timeout):
+        tries.append(address)
+        time.sleep(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.delenv("BIT_KERAS_OFFLINE")
+    monkeypatch.setattr(reachable, "_unreached", {})
+    monkeypatch.setattr(reachable, "_WAIT", 0.1)
+    monkeypatch.setattr(socket, "create_connection", never)
+    for name in ("cifar10", "vtab/dtd", "cifar10"):
+        with pytest.raises(DownloadError, match=r"not prepared in .* cannot be reached") as error:
+            bit_keras.task(name, data_dir=tmp_path)
+        assert "give the folder that holds it as data_dir" in str(error.value)
+        assert "\n" not in str(error.value)
+    assert tries == [("www.cs.toronto.edu", 443), ("www.robots.ox.ac.uk", 443)]
+    monkeypatch.setenv("BIT_KERAS_OFFLINE", "1")
+    with pytest.raises(DownloadError, match="BIT_KERAS_OFFLINE=1 forbids downloading it"):
+        bit_keras.task("cifar10", data_dir=tmp_path)
+
+
+def test_files_that_are_already_downloaded_need_no_network(tmp_path, monkeypatch):
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "cifar-10-binary.tar.gz").touch()
+    monkeypatch.setattr(tfds.builder_cls("cifar10"), "_split_generators", None)
+    with pytest.raises(OSError, match="preparing it failed: TypeError"):
+        bit_keras.task("cifar10", data_dir=tmp_path)
+
+
 def test_no_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds_builder, "_check_network", lambda *_: None)
+
     def unreachable(self, *args, **kwargs):
         raise ConnectionError("Failed to resolve 'storage.googleapis.com'")
 
@@ -286,12 +325,45 @@ def test_fashion_mnist_from_scratch(tmp_path):
         labels = np.frombuffer(stream.read(), np.uint8, offset=8)
     np.testing.assert_array_equal(np.bincount(task.test.labels), np.bincount(labels))
     result = bit_keras.finetune(
-        from_scratch.SMALL,
+        "R14x0.5",
         # Every garment is centred and every shoe points left: augmentation only slows it down.
         dataclasses.replace(task, flip=False, random_crop=False),
-        from_scratch.RECIPE.scaled(steps=1500),
+        recipes.RECIPE.scaled(steps=1500),
         output_dir=tmp_path / "run",
         verbose=False,
     )
     assert result.metrics["num_test_examples"] == 10_000
     assert result.metrics["test_accuracy"] >= 0.85
+
+
+class Tags(tfds.core.GeneratorBasedBuilder):
+    """Images with a sequence of class labels."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        labels = tfds.features.Sequence(tfds.features.ClassLabel(names=["ant", "bee", "cat"]))
+        features = {"image": tfds.features.Image(shape=(None, None, 3)), "tags": labels}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(20):
+            yield i, {"image": io.BytesIO(grey_png(i)), "tags": list(LABELS[i % 5])}
+
+
+def test_several_labels_an_image(tmp_path):
+    Tags(data_dir=tmp_path).download_and_prepare()
+    task = pretraining_task("tfds:tags", data_dir=tmp_path)
+    assert task.several_labels
+    test, train = contents(task)
+    assert len(test) == 4  # the last 20 %, as of other tfds tasks
+    assert sorted(test + train) == sorted((i, LABELS[i % 5]) for i in range(20))
+    task = pretraining_task(
+        "tfds:tags", data_dir=tmp_path, test_split="train[:3]", train_split="train[3:]"
+    )
+    assert len(contents(task)[0]) == 3
+    with pytest.raises(ValueError, match="takes no option 'skip_corrupt'"):
+        pretraining_task("tfds:tags", data_dir=tmp_path, skip_corrupt=True)

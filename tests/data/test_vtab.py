@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from fabricated_tfds import prepare, read_all, train_and_evaluate
 
 import bit_keras
-from bit_keras.data import pipeline, vtab
+from bit_keras.data import decoding, vtab
 from bit_keras.data.vtab import TASKS
 
 # Split sizes by builder. Looked up in the catalogue of TFDS (docs/catalog/NAME.md): dmlab, kitti
@@ -182,7 +182,7 @@ def test_the_training_images_are_the_right_thousand(data_dir):
 def test_grey_becomes_rgb_from_0_to_255(data_dir, key):
     task = bit_keras.task(f"vtab/{key}", data_dir=data_dir)
     images = np.stack(
-        [pipeline.decode(example["image"]) for example in task.train.dataset().take(20)]
+        [decoding.decode(example["image"]) for example in task.train.dataset().take(20)]
     )
     assert images.dtype == np.uint8
     assert images.shape[-1] == 3

@@ -1,4 +1,4 @@
-"""The confusion matrix, beside scikit-learn's, and its picture."""
+"""The confusion matrix, compared with scikit-learn's, and its picture."""
 
 from collections import Counter
 
@@ -7,12 +7,12 @@ import pytest
 import sklearn.metrics
 
 from bit_keras.data.tasks import Examples, Task
-from bit_keras.evaluation.accuracy import Predictions
 from bit_keras.evaluation.confusion import (
     confusion_matrix,
     most_frequent_confusions,
     plot_confusion_matrix,
 )
+from bit_keras.evaluation.predictions import Predictions
 
 
 def predictions_of(labels, predicted, classes):
@@ -61,7 +61,7 @@ def test_the_matrix_is_that_of_scikit_learn():
     np.testing.assert_array_equal(confusion_matrix(predictions), expected)
 
 
-def test_neighbouring_classes_in_groups():
+def test_neighbouring_classes_are_counted_in_groups():
     predictions = some_predictions(10)
     matrix = np.pad(confusion_matrix(predictions), (0, 2))
     expected = matrix.reshape(3, 4, 3, 4).sum(axis=(1, 3))
@@ -107,7 +107,9 @@ def test_a_row_is_the_truth_and_sums_to_a_hundred_percent(figure):
         (1001, False, False, 501),
     ],
 )
-def test_what_fits_into_a_picture(classes, has_counts, has_names, rows, figure):
+def test_counts_and_names_are_shown_as_far_as_they_fit(
+    classes, has_counts, has_names, rows, figure
+):
     axes, *others = figure(some_predictions(classes), classes).axes
     assert bool(axes.texts) is has_counts
     names = [label.get_text() for label in axes.get_yticklabels()]

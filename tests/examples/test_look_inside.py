@@ -8,6 +8,7 @@ from networks import images, randomize, tiny
 PROGRAMS = ("grad_cam", "nearest_neighbours")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_trains_and_draws(name, example, check_picture, capsys):
     example(name, "--steps=1").main([])

@@ -53,7 +53,7 @@ def test_handles(handle):
     ],
 )
 def test_what_is_none(handle):
-    with pytest.raises(PublishError, match="is no handle"):
+    with pytest.raises(PublishError, match="is not a handle"):
         check_handle(handle)
 
 

@@ -89,7 +89,7 @@ def test_two_publishers_do_not_meet(tmp_path):
             check=False,
             cwd=os.path.dirname(os.path.dirname(placing.__file__)),
         )
-    assert "Another publisher is at work" in result.stderr
+    assert "Another publisher is working on" in result.stderr
     with placing.opened(tmp_path):
         pass
 
@@ -129,5 +129,5 @@ def test_a_link_that_leads_out_is_not_followed(tmp_path, capsys):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "site" / "modules" / "my").symlink_to(tmp_path / "elsewhere")
     assert not publish(tmp_path / "site", "one")
-    assert "leads out of" in capsys.readouterr().err
+    assert "link out of" in capsys.readouterr().err
     assert os.listdir(tmp_path / "elsewhere") == []

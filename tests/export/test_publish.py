@@ -69,7 +69,7 @@ def test_it_is_mended_with_the_same_bytes_only(tmp_path, capsys):
         made_up.build(dataclasses.replace(module, sha256="2" * 64), directory)
 
     assert not publish_all(tmp_path, [made_up.flowers("one")], build=build)
-    assert "immutable" in capsys.readouterr().err
+    assert "does not change" in capsys.readouterr().err
 
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path, capsys):
@@ -91,7 +91,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path, capsys):
 def test_a_damaged_record_is_named(tmp_path):
     published(tmp_path, "one")
     (tmp_path / "docs/my/flowers/1.json").write_text("{")
-    with pytest.raises(PublishError, match=r"docs/my/flowers/1\.json is no record"):
+    with pytest.raises(PublishError, match=r"docs/my/flowers/1\.json is not the record"):
         publish_all(tmp_path, [])
 
 
@@ -135,16 +135,16 @@ def test_an_npz_file_stands_in_for_the_published_one_with_its_classes(files):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({}, "Nothing to publish"),
+        ({}, "There is nothing to publish"),
         ({"model": "BiT-M-R50x9"}, "nearest name"),
         ({"model": "BiT-L-R50x1"}, "No weights of BiT-L-R50x1"),
-        ({"model": "BiT-M-R50x1", "handle": "my/flowers/1"}, "leave --handle"),
+        ({"model": "BiT-M-R50x1", "handle": "my/flowers/1"}, "Leave --handle"),
         ({"model": "BiT-M-R50x1", "weights": "three.npz"}, "has 3 classes"),
         ({"model": "BiT-M-R50x1", "weights": "none.npz"}, "none.npz"),
-        ({"weights": "three.npz", "handle": "my/flowers/1"}, "no .keras file"),
+        ({"weights": "three.npz", "handle": "my/flowers/1"}, "not a .keras file"),
         ({"weights": "flowers.keras"}, "needs a name"),
         ({"weights": "none.keras", "handle": "my/flowers/1"}, "none.keras"),
-        ({"weights": "flowers.keras", "handle": "../flowers/1"}, "is no handle"),
+        ({"weights": "flowers.keras", "handle": "../flowers/1"}, "is not a handle"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments, problem, files, monkeypatch):
@@ -191,7 +191,7 @@ def test_a_handle_that_ends_like_a_record(tmp_path):
     ("ends", "problem"),
     [
         ("open(sys.argv[2] + '/error.txt', 'w').write('no such weights'); exit(2)", "no such"),
-        ("1 / 0", "fault of the program:\n.*ZeroDivisionError"),
+        ("1 / 0", "fault in the program:\n.*ZeroDivisionError"),
         ("os.kill(os.getpid(), 9)", "SIGKILL.*memory"),
     ],
 )
@@ -201,6 +201,7 @@ def test_a_build_that_ends_badly(ends, problem, tmp_path, monkeypatch):
         program.run_build(made_up.FLOWERS, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_build_does_not_outlive_its_publisher(tmp_path):
     waits = (
         "import threading, time\nfrom export.build import _end_with_the_publisher\n"

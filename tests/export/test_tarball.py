@@ -71,8 +71,8 @@ def test_bytes_depend_on_names_and_content_alone(tmp_path):
         (entry("null", tarfile.CHRTYPE), "device"),
         (entry("disk", tarfile.BLKTYPE), "device"),
         (entry("pipe", tarfile.FIFOTYPE), "pipe"),
-        (entry("inside"), "there twice"),
-        (entry("./inside"), "there twice"),
+        (entry("inside"), "is repeated"),
+        (entry("./inside"), "is repeated"),
     ],
     ids=lambda value: getattr(value, "name", None),
 )

@@ -1,11 +1,15 @@
-"""A training that is interrupted at a step."""
+"""Trainings that are interrupted at a step, or before the first one."""
 
 import contextlib
+import json
 import signal
+from pathlib import Path
 
+import keras
 import pytest
 
-from bit_keras.training.learning_curve import LearningCurve
+import bit_keras
+from bit_keras.training.callbacks import LearningCurve
 
 
 @contextlib.contextmanager
@@ -26,3 +30,16 @@ def stopped_at(step, monkeypatch):
                 yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def planned_configuration(*arguments, output_dir, **options):
+    """Returns the content of config.json of a call of `finetune` that is not trained."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "compile", stop)
+        with pytest.raises(KeyboardInterrupt):
+            bit_keras.finetune(*arguments, output_dir=output_dir, verbose=False, **options)
+    return json.loads((Path(output_dir) / "config.json").read_text())

@@ -8,13 +8,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import randomize, tiny
-from training.stopped import stopped_at
+from networks import quick, randomize
+from training.stopped import planned_configuration, stopped_at
 
 import bit_keras
 from bit_keras.data import pipeline
-from bit_keras.training import finetune as finetune_module
-from bit_keras.training.plan import plan
+from bit_keras.training import run
+
+pytestmark = pytest.mark.usefixtures("no_drawing")
 
 STEPS = 6
 BOTH = "rand_augment,cutmix"
@@ -39,7 +40,7 @@ def finetune(output_dir, **arguments):
 
 
 def network():
-    return randomize(tiny(name="tiny"))
+    return randomize(quick())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def alone(tmp_path_factory):
     return finetune(tmp_path_factory.mktemp("runs") / "alone")
 
 
-def test_it_is_recorded_and_takes_the_place_of_mixup(alone):
+def test_it_is_recorded_and_takes_the_place_of_mixup(alone, tmp_path):
     asked = alone.metrics["configuration"]
     assert asked["augmentation"] == BOTH
     assert asked["rule"]["mixup_alpha"] == 0
@@ -55,10 +56,13 @@ def test_it_is_recorded_and_takes_the_place_of_mixup(alone):
     for other in ("cutmix", None):
         with pytest.raises(ValueError, match=f"augmentation is '{BOTH}' there and {other!r} here"):
             finetune(alone.output_dir, augmentation=other)
-    planned = plan(network(), "digits", RULE, augmentation="rand_augment")
-    assert planned.rule.mixup_alpha == planned.configuration["rule"]["mixup_alpha"] == 0.1
+    configuration = planned_configuration(
+        network(), "digits", RULE, augmentation="rand_augment", output_dir=tmp_path
+    )
+    assert configuration["rule"]["mixup_alpha"] == 0.1
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(alone, tmp_path, monkeypatch):
     with stopped_at(4, monkeypatch):
         finetune(tmp_path)
@@ -80,6 +84,7 @@ def test_what_is_evaluated_is_not_augmented(alone):
     assert alone.metrics["test_loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_held_out_is_not_augmented(tmp_path, monkeypatch):
     """Neither is evaluated with what `fit` is given to train on."""
     seen = {}
@@ -89,7 +94,7 @@ def test_what_is_held_out_is_not_augmented(tmp_path, monkeypatch):
         seen["held_out"] = held_out.score(network, [])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune_module, "fit", remember)
+    monkeypatch.setattr(run, "fit", remember)
     for augmentation in (BOTH, None):
         with pytest.raises(KeyboardInterrupt):
             finetune(tmp_path / str(augmentation), augmentation=augmentation)
@@ -108,11 +113,12 @@ def test_crops_and_flips_stay_the_same_beside_it():
         np.testing.assert_array_equal(labels, other_labels)
 
 
+@pytest.mark.slow
 def test_without_it_keras_cv_is_not_imported():
     program = (
-        "import sys; from bit_keras.data import pipeline; from bit_keras.training import pretrain; "
-        "from bit_keras.training.finetune import plan; planned = plan('R14x0.5', 'digits'); "
-        "next(iter(pipeline.train_batches(planned.task, planned.rule, **planned.augmentation))); "
+        "import sys; from bit_keras.training import pretrain; "
+        "from bit_keras.training.finetune import prepare; run = prepare('R14x0.5', 'digits'); "
+        "next(iter(run.batches(0))); "
         "sys.exit(any(name.split('.')[0] == 'keras_cv' for name in sys.modules))"
     )
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}

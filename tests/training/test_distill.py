@@ -6,25 +6,32 @@ import keras
 import numpy as np
 import pytest
 from array_tasks import array_task
-from networks import randomize, tiny
+from networks import QuickResNet, quick, randomize, tiny
 from training.stopped import stopped_at
 from training.upstream_data import FILES, assert_close, assert_equal, fashion, noise_task, values
 
 import bit_keras
 from bit_keras.training.distill import Distiller
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
 BUDGET = {"steps": 4, "batch_size": 8, "base_lr": 0.02, "warmup_steps": 1}
 
 
-def teacher():
-    return randomize(tiny(classes=3, name="teacher"), seed=1)
+def teacher(dtype=None):
+    return randomize(quick(3, name="teacher", dtype=dtype), seed=1)
 
 
-def distill(output_dir, student="R14x0.5", task=None, **arguments):
+def network():
+    keras.utils.set_random_seed(0)
+    return QuickResNet(classes=3)
+
+
+def distill(output_dir, student=None, task=None, **arguments):
     arguments = {"budget": BUDGET, **arguments}
     return bit_keras.distill(
         arguments.pop("teacher", teacher),
-        student,
+        student or network(),
         task or noise_task(),
         output_dir=output_dir,
         verbose=False,
@@ -92,7 +99,7 @@ def test_the_teacher_is_no_part_of_it():
 
 
 def test_a_float16_loss_is_scaled():
-    student = tiny(classes=3, dtype="mixed_float16")
+    student = QuickResNet(dtype="mixed_float16")
     distiller = Distiller(student, teacher())
     distiller.compile("sgd")
     assert isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -102,8 +109,10 @@ def test_a_float16_loss_is_scaled():
 def test_replicas_leave_the_run_the_same(mirrored, tmp_path):
     # In float64: what float32 rounds grows in a deep network.
     arguments = {"dtype": "float64", "eval_every": 2, "held_out": 0.25}
-    plain = distill(tmp_path / "plain", strategy="one", **arguments)
-    shared = distill(tmp_path / "shared", strategy="mirrored", batch_split=2, **arguments)
+    arguments["teacher"] = lambda: teacher("float64")
+    plain = distill(tmp_path / "plain", "R14x0.5", strategy="one", **arguments)
+    arguments |= {"strategy": "mirrored", "batch_split": 2}
+    shared = distill(tmp_path / "shared", "R14x0.5", **arguments)
     assert shared.model.distribute_strategy is mirrored
     assert_close(shared, plain)
 
@@ -113,7 +122,7 @@ def run(tmp_path_factory):
     master = teacher()
     before = values(master)
     output_dir = tmp_path_factory.mktemp("runs") / "run"
-    result = distill(output_dir, teacher=master, eval_every=2, held_out=0.2)
+    result = distill(output_dir, "R14x0.5", teacher=master, eval_every=2, held_out=0.2)
     assert_equal(values(master), before)
     return result
 
@@ -144,15 +153,17 @@ def test_the_loss_at_the_end_is_the_divergence_on_the_test_images(run):
     assert run.metrics["test_loss"] == pytest.approx(divergence, rel=1e-3)
 
 
-def test_a_run_that_was_stopped_goes_on(run, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    alone = distill(tmp_path / "alone", eval_every=2, held_out=0.2)
     with stopped_at(3, monkeypatch):
-        distill(tmp_path, eval_every=2, held_out=0.2)
-    result = distill(tmp_path, eval_every=2, held_out=0.2)
-    assert_equal(values(result.model), values(run.model))
-    assert result.history == run.history
-    other = randomize(tiny(classes=3, name="teacher"), seed=2)
+        distill(tmp_path / "stopped", eval_every=2, held_out=0.2)
+    result = distill(tmp_path / "stopped", eval_every=2, held_out=0.2)
+    assert_equal(values(result.model), values(alone.model))
+    assert result.history == alone.history
+    other = randomize(quick(3, name="teacher"), seed=2)
     with pytest.raises(ValueError, match="teacher_sha256 is"):
-        distill(tmp_path, teacher=other, eval_every=2, held_out=0.2)
+        distill(tmp_path / "stopped", teacher=other, eval_every=2, held_out=0.2)
 
 
 def test_every_step_is_one_of_mixtures(tmp_path, monkeypatch):
@@ -162,11 +173,11 @@ def test_every_step_is_one_of_mixtures(tmp_path, monkeypatch):
         seen.extend(labels.numpy() for _, labels in batches(0))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bit_keras.training.upstream_run.fit", fit)
+    monkeypatch.setattr("bit_keras.training.run.fit", fit)
     # Each image is a class of its own, so that a mixture has two.
     task = array_task(np.random.default_rng(0).integers(0, 256, [40, 20, 24, 3], np.uint8))
     with pytest.raises(KeyboardInterrupt):
-        distill(tmp_path, task=task, teacher=lambda: tiny(classes=40))
+        distill(tmp_path, QuickResNet(40), task=task, teacher=lambda: quick(40))
     assert len(seen) == BUDGET["steps"]
     for labels in seen:
         assert ((labels > 0).sum(axis=1) == 2).all()
@@ -178,8 +189,8 @@ def test_every_step_is_one_of_mixtures(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         ({"temperature": 0.0}, "temperature=0"),
-        ({"teacher": lambda: tiny(classes=5)}, "gives .None, 5.*Build it with classes=3"),
-        ({"student": tiny(classes=4)}, "Build it with classes=3"),
+        ({"teacher": lambda: quick(5)}, "gives .None, 5.*Build it with classes=3"),
+        ({"student": QuickResNet(4)}, "Build it with classes=3"),
         ({"budget": {**BUDGET, "loss": "softmax"}}, "in pre-training"),
         ({"budget": {"steps": 2}}, "warmup_steps must be"),
     ],

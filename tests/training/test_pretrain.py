@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import TINY, shrink, tiny
+from networks import TINY, QuickResNet, shrink, tiny
 from training.stopped import stopped_at
 from training.upstream_data import (
     FILES,
@@ -21,16 +21,23 @@ from training.upstream_data import (
 )
 
 import bit_keras
-from bit_keras.training.learning_curve import LearningCurve
+from bit_keras.training.callbacks import LearningCurve
+
+pytestmark = pytest.mark.usefixtures("no_drawing")
 
 STEPS = 6
 BUDGET = {"steps": STEPS, "batch_size": 8, "base_lr": 0.05, "warmup_steps": 2}
 
 
-def pretrain(output_dir, model="R14x0.5", task=None, budget=None, **arguments):
+def network():
+    keras.utils.set_random_seed(0)
+    return QuickResNet(classes=3)
+
+
+def pretrain(output_dir, model=None, task=None, budget=None, **arguments):
     budget = {**BUDGET, **(budget or {})}
     arguments = {"output_dir": output_dir, "budget": budget, "verbose": False, **arguments}
-    return bit_keras.pretrain(model, task or noise_task(), **arguments)
+    return bit_keras.pretrain(model or network(), task or noise_task(), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +49,7 @@ def softmax(tmp_path_factory):
 def sigmoid(tmp_path_factory):
     task = several_labels(noise_task(), [0, 0, 1], without=0)
     output_dir = tmp_path_factory.mktemp("runs") / "sigmoid"
-    return pretrain(output_dir, task=task, budget={"loss": "sigmoid"})
+    return pretrain(output_dir, "R14x0.5", task=task, budget={"loss": "sigmoid"})
 
 
 def test_what_a_run_leaves(softmax):
@@ -60,18 +67,21 @@ def test_what_a_run_leaves(softmax):
     model = keras.models.load_model(softmax.output_dir / "model.keras")
     assert_equal(values(model), values(softmax.model))
     assert type(model.optimizer) is bit_keras.DecayedSGD
+
+
+@pytest.mark.slow
+def test_only_kernels_decay(sigmoid):
     # Root, 3 a unit and a projection in each of four, and the head: no gain and no bias.
-    assert len(softmax.model.optimizer._decayed) == 1 + 4 * 4 + 1
+    assert len(sigmoid.model.optimizer._decayed) == 1 + 4 * 4 + 1
 
 
 @pytest.mark.slow
 def test_replicas_leave_the_run_the_same(mirrored, tmp_path):
     # In float64: what float32 rounds grows in a deep network.
     arguments = {"dtype": "float64", "eval_every": 3, "held_out": 0.25, "ema": 0.9}
-    plain = pretrain(tmp_path / "plain", strategy="one", **arguments)
-    shared = pretrain(
-        tmp_path / "shared", strategy="mirrored", batch_split=2, remat="unit", **arguments
-    )
+    plain = pretrain(tmp_path / "plain", "R14x0.5", strategy="one", **arguments)
+    arguments |= {"strategy": "mirrored", "batch_split": 2, "remat": "unit"}
+    shared = pretrain(tmp_path / "shared", "R14x0.5", **arguments)
     assert shared.model.distribute_strategy is mirrored
     assert_close(shared, plain)
 
@@ -106,6 +116,7 @@ def test_the_sigmoid_loss_is_summed_over_classes(sigmoid):
     assert sigmoid.metrics["test_accuracy"] == pytest.approx(accuracy, rel=1e-6)
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_weight_file_loads_by_pretrained_and_fine_tunes(sigmoid, tmp_path, monkeypatch):
     path = sigmoid.output_dir / "weights.npz"
     loaded = tiny(classes=3)
@@ -125,6 +136,7 @@ def test_the_weight_file_loads_by_pretrained_and_fine_tunes(sigmoid, tmp_path, m
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     """With augmentation, averaged weights and evaluation, all of which have a state."""
     arguments = {
@@ -162,7 +174,7 @@ def test_the_average_of_the_weights(tmp_path, monkeypatch):
         average = [0.75 * a + 0.25 * w for a, w in zip(average, weights, strict=True)]
     for a, b in zip(values(result.model), average, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    loaded = tiny(classes=3)
+    loaded = network()
     bit_keras.load_npz(loaded, tmp_path / "weights.npz")
     assert_equal(values(loaded), values(result.model))
 
@@ -174,7 +186,7 @@ def test_the_view_is_the_inception_crop(tmp_path, monkeypatch):
         seen.append(arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bit_keras.training.upstream_run.inception_view", remember)
+    monkeypatch.setattr("bit_keras.training.upstream.inception_view", remember)
     with pytest.raises(KeyboardInterrupt):
         pretrain(tmp_path, task=dataclasses.replace(noise_task(), flip=False), budget={"crop": 16})
     assert seen == [(16, False)]
@@ -189,11 +201,11 @@ def test_the_view_is_the_inception_crop(tmp_path, monkeypatch):
         ({"budget": {"steps": 0}}, "steps must be"),
         ({"budget": {"warmup_steps": 6}}, "warmup_steps must be from 0 to 5"),
         ({"ema": 1.0}, "above 0 and below 1"),
-        ({"seed": -1}, "seed=-1"),
-        ({"eval_every": 0}, "eval_every=0"),
+        ({"seed": -1}, "seed must be an integer"),
+        ({"eval_every": 0}, "eval_every must be an integer"),
         (
             {"task": several_labels(noise_task(), [0, 0, 1], without=0)},
-            "the loss is 'softmax', which takes",
+            "the loss 'softmax' needs one label",
         ),
         ({"model": tiny(classes=4)}, "Build it with classes=3"),
         ({"model": bit_keras.ResNetV2(**TINY, classes=3, standardize=False)}, "official format"),
@@ -209,11 +221,11 @@ def test_the_recipe_is_that_of_the_model(tmp_path, monkeypatch):
     class StopError(Exception):
         pass
 
-    def stop(planned, *_, **__):
-        raise StopError(planned.configuration["recipe"], planned.rule.loss)
+    def stop(run, directory):
+        raise StopError(run.configuration["recipe"], run.rule.loss)
 
     shrink(monkeypatch)
-    monkeypatch.setattr("bit_keras.training.upstream_run.run", stop)
+    monkeypatch.setattr("bit_keras.training.pretrain.execute", stop)
     with pytest.raises(StopError) as stopped:
         bit_keras.pretrain("BiT-M-R50x1", noise_task(), output_dir=tmp_path, budget=BUDGET)
     assert stopped.value.args == ("BiT-M", "sigmoid")

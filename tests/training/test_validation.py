@@ -8,12 +8,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import TINY
+from marked import slow_except
+from networks import quick
+from training.stopped import planned_configuration
 
 import bit_keras
 from bit_keras.data import subsets
-from bit_keras.training import validation
-from bit_keras.training.learning_curve import LearningCurve
+from bit_keras.training import callbacks
+from bit_keras.training.callbacks import LearningCurve
+
+pytestmark = pytest.mark.usefixtures("no_drawing")
 
 BUDGET = {"steps": 5, "batch_size": 8, "base_lr": 0.01}
 
@@ -138,13 +142,13 @@ def test_a_finished_run_is_reopened_with_its_points(evaluated):
 
 
 @pytest.mark.parametrize("when", ["step", "evaluation"])
-@pytest.mark.parametrize("step", [2, 5])
+@pytest.mark.parametrize("step", slow_except([5], [2, 5]))
 def test_an_evaluation_that_was_interrupted_is_made_later(
     when, step, evaluated, evaluated_variables, tmp_path, monkeypatch
 ):
     owner, name = {
         "step": (LearningCurve, "on_train_batch_end"),
-        "evaluation": (validation._StopAt, "on_predict_batch_end"),
+        "evaluation": (callbacks._StopAt, "on_predict_batch_end"),
     }[when]
     stock = getattr(owner, name)
 
@@ -156,16 +160,16 @@ def test_an_evaluation_that_was_interrupted_is_made_later(
         if when == "step" and self.step == step:
             signal.raise_signal(signal.SIGINT)
 
-    def remember(self, held_out, curve, interruption, tell):
+    def remember(self, held_out, curve, interruption, log):
         interruption.curve = curve
-        init(self, held_out, curve, interruption, tell)
+        init(self, held_out, curve, interruption, log)
 
-    init = validation.Validation.__init__
+    init = callbacks.Validation.__init__
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, signalled)
-            patch.setattr(validation.Validation, "__init__", remember)
+            patch.setattr(callbacks.Validation, "__init__", remember)
             with pytest.raises(KeyboardInterrupt):
                 finetune(network(), tmp_path, eval_every=2, held_out=0.1)
     finally:
@@ -180,11 +184,11 @@ def test_an_evaluation_that_was_interrupted_is_made_later(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"eval_every": 0}, "eval_every=0; expected a number of steps of at least 1"),
-        ({"eval_every": -3}, "eval_every=-3"),
+        ({"eval_every": 0}, "eval_every must be an integer of at least 1"),
+        ({"eval_every": -3}, "eval_every must be an integer"),
         ({"eval_every": 2, "held_out": 0.0}, r"held_out=0\.0; expected a fraction above 0"),
         ({"eval_every": 2, "held_out": 1.0}, r"held_out=1\.0; expected"),
-        ({"held_out": 0.5}, "without eval_every: nothing is held out"),
+        ({"held_out": 0.5}, "without eval_every, but no examples are held out"),
         ({"eval_every": 2, "held_out": 1e-4}, "is 0 of them"),
         ({"eval_every": 2, "held_out": 0.9, "examples_per_class": 40}, "training examples"),
     ],
@@ -209,11 +213,10 @@ def test_the_rule_counts_what_is_trained_on(tmp_path):
             labels[:count],
         )
 
-    from bit_keras.training.plan import plan
-
     task = bit_keras.data.tasks.Task("many", ("a", "b"), (1, 1), examples(20_400), examples(2))
-    network = bit_keras.ResNetV2(**TINY, classes=2)
-    assert plan(network, task).rule.steps == 10_000
-    planned = plan(network, task, eval_every=100)  # 408 of them are held out
-    assert planned.rule.steps == 500
-    assert planned.configuration["num_examples"] == 19_992
+    all_trained = planned_configuration(quick(2), task, output_dir=tmp_path / "all")
+    assert all_trained["rule"]["steps"] == 10_000
+    # 408 of them are held out.
+    fewer = planned_configuration(quick(2), task, output_dir=tmp_path / "fewer", eval_every=100)
+    assert fewer["rule"]["steps"] == 500
+    assert fewer["num_examples"] == 19_992

@@ -16,6 +16,7 @@ FILES = {
     "config.json",
     "history.json",
     "learning_curve.png",
+    "task.json",
     "metrics.json",
     "model.keras",
     "tensorboard",

@@ -1,0 +1,68 @@
+"""The addresses that files are fetched from, and their form without secrets."""
+
+import os
+import re
+from urllib.parse import urlsplit
+
+from bit_keras.checkpoints.errors import DownloadError
+
+# The address of the official weights (README of google-research/big_transfer).
+_BASE_URL = "https://storage.googleapis.com/bit_models/"
+
+# The user and the password of an address, and the text after its question mark, where tokens and
+# signatures stand. A password may hold any character, so everything up to the last @ is taken.
+_USER, _QUERY = re.compile(r"//\S*@"), re.compile(r"\?\S+")
+
+
+def address_of(file: str) -> str:
+    """Returns the URL of a file of the release, below `$BIT_KERAS_BASE_URL` if that is set.
+
+    It may hold a password or a token: see `without_secrets`.
+
+    Args:
+        file: its path below the base address; "" is the base address itself.
+    """
+    base, mark, query = (os.environ.get("BIT_KERAS_BASE_URL") or _BASE_URL).partition("?")
+    return f"{base.rstrip('/')}/{file}{mark}{query}"
+
+
+def without_secrets(text: str) -> str:
+    """Returns an address, or a message with addresses, that may be printed and recorded.
+
+    >>> without_secrets("https://me:secret@example.org/a.npz?token=secret is not there")
+    'https://***@example.org/a.npz?*** is not there'
+    """
+    return _QUERY.sub("?***", _USER.sub("//***@", text))
+
+
+def check_address(address: str) -> None:
+    """Raises a DownloadError if a text is not the address of a file on a http or https server."""
+    try:
+        if re.search(r"[\s\x00-\x1f\x7f]", address):
+            # The address is not shown, because a space may be part of a password.
+            raise DownloadError(
+                "The address of the weights contains a space or a control character. Write such a "
+                "character as %20 and the like in $BIT_KERAS_BASE_URL."
+            )
+        parts = urlsplit(address)
+        problem = _problem(parts.scheme, parts.hostname, parts.port)
+    except ValueError:
+        # The error is not shown, because it quotes what was read as a port, maybe of a password.
+        problem = "has a port that is no number up to 65535, or brackets without an IPv6 address"
+    if problem:
+        raise DownloadError(
+            f"{without_secrets(address)} {problem}, so it cannot be fetched. Expected an address "
+            "such as https://example.org/weights/. Check $BIT_KERAS_BASE_URL."
+        )
+
+
+def _problem(scheme: str, host: str | None, port: int | None) -> str | None:
+    if scheme not in ("http", "https"):
+        return "is not a http or https address"
+    if not host:
+        return "names no server"
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return "has a name of a server that is not valid"
+    return "has the port 0" if port == 0 else None

@@ -1,0 +1,65 @@
+"""The command `bit-keras distill`."""
+
+import re
+from pathlib import Path
+
+from absl import flags
+
+from bit_keras.cli.flags import (
+    NUMBER,
+    RUN_FLAGS,
+    TASK_FLAG,
+    TEXT,
+    TRAINING_TASK_FLAGS,
+    Command,
+    options_of,
+    task_of,
+)
+from bit_keras.cli.pretrain import UPSTREAM_BUDGET_FLAGS
+
+
+def _run(values: flags.FlagValues, teacher: str) -> None:
+    from bit_keras.models.variants import SMALL
+    from bit_keras.runs.trained_model import find_model
+
+    # A wrong teacher is refused here, before the import of TensorFlow below takes seconds.
+    source = find_model(teacher, values.teacher_weights)
+    from bit_keras.training.distill import check_arguments, distill
+    from bit_keras.training.options import RunOptions
+
+    student = values.model or SMALL
+    name = re.sub(r"[^\w.-]+", "-", f"distill-{student}-{values.task}")
+    options = options_of(values)
+    arguments = {
+        "output_dir": values.output_dir or Path("runs", name),
+        "pretrained": values.weights or False,
+        "temperature": values.temperature,
+        "budget": {name: values[name].value for _, name, _, _ in UPSTREAM_BUDGET_FLAGS},
+    }
+    # Reading a task may take minutes, so everything else is checked before it.
+    check_arguments(student, **arguments, options=RunOptions(**options))
+    distill(source.load, student, task_of(values), **arguments, **options)
+
+
+# fmt: off
+COMMAND = Command(
+    "Train a small network, the student, to give the probabilities of a large one, its teacher.",
+    (
+        (TEXT, "model", None, "the student: a model of the zoo; by default R14x0.5, a small "
+         "network"),
+        (TEXT, "weights", None, "initial weights of the student: name of a checkpoint, or path of "
+         "an official npz file; by default random weights"),
+        (TEXT, "teacher_weights", None, "weights of a teacher of the zoo: name of a checkpoint, "
+         "such as ilsvrc2012, or path of an official npz file"),
+        *TASK_FLAG,
+        (TEXT, "output_dir", None, "directory of the run; by default runs/distill-MODEL-TASK"),
+        (NUMBER, "temperature", 1.0, "the logits of both networks are divided by this number"),
+        *UPSTREAM_BUDGET_FLAGS,
+        *TRAINING_TASK_FLAGS,
+        *RUN_FLAGS,
+    ),
+    _run,
+    ("TEACHER",),
+    required=1,
+)
+# fmt: on

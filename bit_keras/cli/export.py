@@ -1,0 +1,58 @@
+"""The command `bit-keras export`."""
+
+from absl import flags
+
+from bit_keras.cli.flags import LIST, SWITCH, TEXT, Command
+
+
+def _run(values: flags.FlagValues, model: str) -> None:
+    from bit_keras.runs.trained_model import find_model
+
+    find_model(model, values.weights)  # A wrong name is refused before TensorFlow is imported.
+    from bit_keras.exporters.export_model import export_model
+
+    export_model(
+        model,
+        values.format,
+        weights=values.weights,
+        output=values.output,
+        input_range=_range_of(values),
+        freeze=values.freeze,
+        int8=values.int8,
+        overwrite=values.overwrite,
+    )
+
+
+def _range_of(values: flags.FlagValues) -> tuple[float, ...] | None:
+    if values.input_range is None:
+        return None
+    try:
+        return tuple(float(text) for text in values.input_range)
+    except ValueError:
+        raise ValueError(
+            "--input_range takes the values of black and white, such as 0,1 or 0,255; got "
+            f"{','.join(values.input_range)!r}."
+        ) from None
+
+
+# fmt: off
+COMMAND = Command(
+    "Export a model (a run's directory, a .keras file or a name of the zoo) for other programs.",
+    (
+        (TEXT, "format", "saved_model", "saved_model, litert, onnx, openvino, keras or npz"),
+        (TEXT, "output", None, "the file to write; by default the model's name, in the current "
+         "directory"),
+        (TEXT, "weights", None, "weights of a model of the zoo: name of a checkpoint, such as "
+         "ilsvrc2012, or path of an official npz file; by default the upstream weights"),
+        (LIST, "input_range", None, "the values of black and white in the images that the file "
+         "takes, such as 0,255; by default 0,1. keras and npz files always take -1,1"),
+        (SWITCH, "freeze", False, "for saved_model: write a SavedModel for serving only, whose "
+         "kernels are standardized once; litert, onnx and openvino files are always frozen"),
+        (SWITCH, "int8", False, "for litert: store the weights in 8 bits, a quarter of the size"),
+        (SWITCH, "overwrite", False, "replace an existing file"),
+    ),
+    _run,
+    ("MODEL",),
+    required=1,
+)
+# fmt: on

@@ -1,0 +1,85 @@
+"""The command `bit-keras fewshot`."""
+
+import re
+from pathlib import Path
+
+from absl import flags
+
+from bit_keras.cli.flags import (
+    BUDGET_FLAGS,
+    LIST,
+    MODEL_FLAGS,
+    OVERWRITE_FLAG,
+    RECIPE_FLAG,
+    SWITCH,
+    TASK_FLAG,
+    TEXT,
+    TRAINING_TASK_FLAGS,
+    Command,
+    budget_of,
+    pretrained_of,
+    task_of,
+    whole_numbers,
+)
+
+
+def _run(values: flags.FlagValues) -> None:
+    from bit_keras.experiments.fewshot import fewshot
+    from bit_keras.models.variants import SMALL
+    from bit_keras.training.finetune import check_arguments
+
+    model = values.model or SMALL
+    kind = "fewshot-probe" if values.probe else "fewshot"
+    name = re.sub(r"[^\w.-]+", "-", f"{kind}-{model}-{values.task}")
+    lists = {flag: whole_numbers(values, flag) for flag in ("shots", "seeds")}
+    training = {
+        "pretrained": pretrained_of(values),
+        "recipe": values.recipe,
+        "budget": budget_of(values),
+    }
+    # Reading a task may take minutes, so everything else is checked before it.
+    check_arguments(model, **training)
+    fewshot(
+        model,
+        task_of(values),
+        output_dir=values.output_dir or Path("runs", name),
+        probe=values.probe,
+        overwrite=values.overwrite,
+        **lists,
+        **training,
+    )
+
+
+COMMAND = Command(
+    "Measure accuracy over examples per class, by fine-tuning or by a linear probe.",
+    (
+        *MODEL_FLAGS,
+        *TASK_FLAG,
+        (
+            TEXT,
+            "output_dir",
+            None,
+            "directory of the study; by default runs/fewshot-MODEL-TASK, or with "
+            "--probe runs/fewshot-probe-MODEL-TASK",
+        ),
+        (LIST, "shots", "1,5,10,25,100", "numbers of training images of each class"),
+        (
+            LIST,
+            "seeds",
+            "0,1,2,3,4",
+            "seeds; each seed chooses other training images, and always the same ones",
+        ),
+        (
+            SWITCH,
+            "probe",
+            False,
+            "fit a linear probe to the features of the frozen network instead of fine-tuning; of "
+            "the flags of the budget, only --crop can be given",
+        ),
+        *RECIPE_FLAG,
+        *BUDGET_FLAGS,
+        *TRAINING_TASK_FLAGS,
+        *OVERWRITE_FLAG,
+    ),
+    _run,
+)

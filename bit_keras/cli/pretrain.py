@@ -1,0 +1,80 @@
+"""The command `bit-keras pretrain`."""
+
+import re
+from pathlib import Path
+
+from absl import flags
+
+from bit_keras.cli.flags import (
+    AUGMENTATION_FLAG,
+    NUMBER,
+    RUN_FLAGS,
+    TEXT,
+    TRAINING_TASK_FLAGS,
+    WHOLE,
+    Command,
+    given,
+    options_of,
+)
+
+# fmt: off
+UPSTREAM_BUDGET_FLAGS = (
+    (NUMBER, "epochs", None, "number of passes over the images, instead of the recipe's; the "
+     "epochs at which the learning rate falls move in proportion"),
+    (WHOLE, "steps", None, "number of steps, in place of epochs"),
+    (WHOLE, "batch_size", None, "batch size instead of the recipe's; the learning rate changes in "
+     "proportion unless it is given"),
+    (NUMBER, "base_lr", None, "learning rate after the warm-up, instead of the recipe's"),
+    (WHOLE, "warmup_steps", None, "number of steps of linear warm-up, instead of the recipe's"),
+    (NUMBER, "weight_decay", None, "weight decay of the kernels, instead of the recipe's"),
+    (WHOLE, "crop", None, "side in pixels of the crop, instead of the recipe's"),
+    (TEXT, "schedule", None, "schedule of the learning rate: 'steps' or 'cosine'"),
+)
+# fmt: on
+
+
+def _run(values: flags.FlagValues) -> None:
+    from bit_keras.data.tasks import pretraining_task
+    from bit_keras.models.variants import SMALL
+    from bit_keras.training.options import RunOptions
+    from bit_keras.training.pretrain import check_arguments, pretrain
+
+    model = values.model or SMALL
+    budget = {name: values[name].value for _, name, _, _ in UPSTREAM_BUDGET_FLAGS}
+    name = re.sub(r"[^\w.-]+", "-", f"pretrain-{model}-{values.task}")
+    options = options_of(values)
+    arguments = {
+        "output_dir": values.output_dir or Path("runs", name),
+        "budget": {**budget, "loss": values.loss},
+        "augmentation": values.augmentation,
+        "ema": values.ema,
+    }
+    # Reading a task may take minutes, so everything else is checked before it.
+    check_arguments(model, values.recipe, **arguments, options=RunOptions(**options))
+    task = pretraining_task(values.task, **given(values, TRAINING_TASK_FLAGS))
+    pretrain(model, task, values.recipe, **arguments, **options)
+
+
+# fmt: off
+COMMAND = Command(
+    "Train a network from random weights by a recipe of Big Transfer, and write a weight file.",
+    (
+        (TEXT, "model", None, "a model of the zoo, such as BiT-M-R50x1; by default R14x0.5, a "
+         "small network"),
+        (TEXT, "task", "digits", "as for finetune; or imagenet21k, whose --manual_dir holds one "
+         "folder for each class, or TFRecord files; 'tfrecords:FOLDER'; or 'labels:FILE', a file "
+         "with one line for each image: its path and its labels, separated by tabs"),
+        (TEXT, "output_dir", None, "directory of the run; by default runs/pretrain-MODEL-TASK"),
+        (TEXT, "recipe", None, "BiT-S, BiT-M, BiT-L or small; by default the recipe of the model"),
+        (TEXT, "loss", None, "'softmax', or 'sigmoid' for several labels an image, instead of the "
+         "recipe's loss"),
+        *UPSTREAM_BUDGET_FLAGS,
+        *AUGMENTATION_FLAG,
+        (NUMBER, "ema", None, "momentum, such as 0.9999, of a running average of the weights, "
+         "which replaces the weights at the end"),
+        *TRAINING_TASK_FLAGS,
+        *RUN_FLAGS,
+    ),
+    _run,
+)
+# fmt: on

@@ -1,0 +1,55 @@
+"""The command `bit-keras vtab`."""
+
+from pathlib import Path
+
+from absl import flags
+
+from bit_keras.cli.flags import (
+    BUDGET_FLAGS,
+    LIST,
+    MODEL_FLAGS,
+    OVERWRITE_FLAG,
+    RECIPE_FLAG,
+    STORE_FLAGS,
+    TEXT,
+    Command,
+    budget_of,
+    given,
+    pretrained_of,
+    whole_numbers,
+)
+
+
+def _run(values: flags.FlagValues) -> int:
+    from bit_keras.experiments.vtab import vtab
+    from bit_keras.models.variants import SMALL
+
+    model = values.model or SMALL
+    metrics = vtab(
+        model,
+        output_dir=values.output_dir or Path("runs", f"{model}-vtab"),
+        tasks=values.tasks,
+        seeds=whole_numbers(values, "seeds"),
+        pretrained=pretrained_of(values),
+        recipe=values.recipe,
+        budget=budget_of(values),
+        overwrite=values.overwrite,
+        **given(values, STORE_FLAGS),
+    )
+    return 1 if metrics["failures"] else 0
+
+
+COMMAND = Command(
+    "Fine-tune on each of the 19 tasks of VTAB-1k, and report the score.",
+    (
+        *MODEL_FLAGS,
+        (LIST, "tasks", None, "some of the 19 tasks, such as clevr-count,dmlab; by default all"),
+        (LIST, "seeds", "0", "seeds, such as 0,1,2; each task is run once with each seed"),
+        (TEXT, "output_dir", None, "directory of the study; by default runs/MODEL-vtab"),
+        *RECIPE_FLAG,
+        *BUDGET_FLAGS,
+        *STORE_FLAGS,
+        *OVERWRITE_FLAG,
+    ),
+    _run,
+)

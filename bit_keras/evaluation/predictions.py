@@ -1,0 +1,217 @@
+"""A model's predictions on a whole test split, and its accuracy and loss on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import keras
+import numpy as np
+
+from bit_keras.data import pipeline, subsets
+from bit_keras.data.corrupt_images import naming_unreadable
+from bit_keras.data.tasks import Task
+from bit_keras.hyperrule import HyperRule
+from bit_keras.models.pixel_range import NETWORK_RANGE, pixel_range
+
+# The batch size of the evaluation changes its use of memory, but not its results.
+BATCH_SIZE = 64
+
+_TOP = 5
+
+# Number of test images whose logits are processed at a time, to save memory. 512 rows in float64
+# take 4 MB with the 1000 classes of ILSVRC-2012; all of its 50 000 test images at once would take
+# 400 MB.
+_BLOCK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A model's logits for a test split, and the metrics computed from them.
+
+    Of classes with equal logits, the one of the lower label counts as more probable.
+
+    Attributes:
+        logits: float32 `[num_test_examples, num_classes]`, finite, in the split's order.
+        labels: int64 `[num_test_examples]`, the true classes.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The most probable classes, int64 `[num_test_examples]`."""
+        return self.logits.argmax(axis=1)
+
+    @cached_property
+    def confidences(self) -> np.ndarray:
+        """The probabilities (softmax) of the most probable classes, `[num_test_examples]`."""
+        highest = self.logits.max(axis=1).astype("float64")
+        return np.exp(highest - self._log_sums)
+
+    def metrics(self) -> dict[str, float | int | None]:
+        """Returns accuracy and loss over all test images.
+
+        Returns:
+            `test_accuracy` (0 to 1); `test_top5_accuracy` (0 to 1: the true class is among the
+            five most probable; None for tasks of up to five classes, where it always is);
+            `test_loss` (softmax cross-entropy in nats); `num_test_examples`.
+        """
+        true = np.take_along_axis(self.logits, self.labels[:, None], axis=1)[:, 0]
+        return {
+            "test_accuracy": float((self.predicted == self.labels).mean()),
+            "test_top5_accuracy": self._top_accuracy(_TOP),
+            "test_loss": float((self._log_sums - true.astype("float64")).mean()),
+            "num_test_examples": len(self.labels),
+        }
+
+    def per_class_accuracy(self) -> np.ndarray:
+        """Returns the accuracy on each class, `[num_classes]`; nan for one without test images."""
+        totals, rights = self.per_class_counts()
+        return np.divide(rights, totals, out=np.full(len(totals), np.nan), where=totals > 0)
+
+    def per_class_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns each class's number of test images, and how many of them are right.
+
+        Both are int64 `[num_classes]`.
+        """
+        right = self.labels[self.predicted == self.labels]
+        classes = self.logits.shape[1]
+        return np.bincount(self.labels, minlength=classes), np.bincount(right, minlength=classes)
+
+    def _top_accuracy(self, top: int) -> float | None:
+        if self.logits.shape[1] <= top:
+            return None
+        return float((_by_blocks(_rank_of_truth, self.logits, self.labels) < top).mean())
+
+    @cached_property
+    def _log_sums(self) -> np.ndarray:
+        return _by_blocks(_log_sum_exp, self.logits)
+
+
+def _by_blocks(function: Callable, *arrays: np.ndarray) -> np.ndarray:
+    """Applies a function to the logits in blocks, so that not all are copied to float64 at once."""
+    starts = range(0, len(arrays[0]), _BLOCK)
+    return np.concatenate([function(*(a[k : k + _BLOCK] for a in arrays)) for k in starts])
+
+
+def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype("float64")
+    highest = logits.max(axis=1)
+    return highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+
+
+def _rank_of_truth(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns how many classes are more probable than the true one; 0 if the prediction is right.
+
+    Args:
+        logits: `[rows, classes]`.
+        labels: the true classes, integers `[rows]`.
+    """
+    true = np.take_along_axis(logits, labels[:, None], axis=1)
+    lower_label = np.arange(logits.shape[1]) < labels[:, None]
+    return ((logits > true) | ((logits == true) & lower_label)).sum(axis=1)
+
+
+def predict(
+    model: keras.Model, task: Task, rule: HyperRule, progress_bar: bool = False
+) -> Predictions:
+    """Returns a model's predictions for all test images, which are resized to the rule's `crop`.
+
+    Args:
+        model: maps images `[batch, crop, crop, 3]` in [-1, 1] to logits
+            `[batch, task.num_classes]`.
+        task: the task whose whole test split is predicted.
+        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        progress_bar: if True, show a progress bar.
+
+    Raises:
+        ValueError: an image cannot be read; the message names it.
+        FloatingPointError: a logit is not finite, so that no class is the most probable one.
+    """
+    logits = predict_test_images(model, task, rule, progress_bar)
+    finite = _by_blocks(lambda rows: np.isfinite(rows).all(axis=1), logits)
+    if not finite.all():
+        raise FloatingPointError(
+            f"Model {model.name!r} gives logits that are not finite for {(~finite).sum()} of "
+            f"{len(finite)} test images of {task.name}. Its weights may have been damaged by "
+            "training at too high a learning rate, or its dtype may overflow; try float32."
+        )
+    return Predictions(logits, subsets.read_labels(task.test))
+
+
+def predict_test_images(
+    model: keras.Model, task: Task, rule: HyperRule, progress_bar: bool = False
+) -> np.ndarray:
+    """Returns a model's output for all test images, float32 `[num_test_examples, outputs]`.
+
+    Args:
+        model: maps images `[batch, crop, crop, 3]` in [-1, 1] to `[batch, outputs]`.
+        task: the task whose whole test split is read, in its order.
+        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        progress_bar: if True, show a progress bar.
+
+    Raises:
+        ValueError: an image cannot be read; the message names it.
+    """
+    batches = pipeline.test_batches(task, rule, BATCH_SIZE)
+    with naming_unreadable(lambda: batches):
+        return model.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
+
+
+def check_classifier(model: keras.Model, task: Task, rule: HyperRule) -> None:
+    """Raises a ValueError unless the model takes the rule's images and gives the task's logits."""
+    needed = f"task {task.name!r} needs"
+    gives = getattr(model, "output_shape", None)
+    if not isinstance(gives, tuple) or len(gives) != 2 or gives[-1] != task.num_classes:
+        raise ValueError(
+            f"Model {model.name!r} gives {gives}; {needed} logits of shape "
+            f"(None, {task.num_classes}). Build it with classes={task.num_classes}."
+        )
+    check_input(model, rule.crop, needed)
+    activation = _last_activation(model)
+    if activation in ("softmax", "sigmoid"):
+        raise ValueError(
+            f"Model {model.name!r} ends in a {activation}; {needed} logits. Build it with "
+            "classifier_activation=None."
+        )
+
+
+def check_input(model: keras.Model, crop: int, needed: str) -> None:
+    """Raises a ValueError unless the model takes colour images of `crop` by `crop` pixels.
+
+    Args:
+        model: the model.
+        crop: the side of the images in pixels.
+        needed: what needs these images, for the message, such as "the probe needs".
+    """
+    takes = getattr(model, "input_shape", None)
+    sides = {None, crop}
+    if (
+        not isinstance(takes, tuple)
+        or len(takes) != 4
+        or takes[3] != 3
+        or not sides.issuperset(takes[1:3])
+    ):
+        raise ValueError(
+            f"Model {model.name!r} takes input of shape {takes}; {needed} it to take images "
+            f"(None, {crop}, {crop}, 3). Build it with input_shape=(None, None, 3)."
+        )
+    # Other layers in front of the network may have been trained on images in [-1, 1].
+    own_range = pixel_range(model)
+    if own_range not in (NETWORK_RANGE, None):
+        raise ValueError(
+            f"Model {model.name!r} scales images from {own_range[0]:g} to {own_range[1]:g} itself; "
+            f"{needed} it to take images in [-1, 1], and they would be scaled twice. Pass the "
+            "network without the layers in front that scale its input."
+        )
+
+
+def _last_activation(model: keras.Model) -> str | None:
+    """Returns the name of the activation at the end of a model, also of a nested one."""
+    last = model.layers[-1]
+    if isinstance(last, keras.Model):
+        return _last_activation(last)
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    return getattr(getattr(last, "activation", None), "__name__", None)

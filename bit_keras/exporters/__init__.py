@@ -1,0 +1,1 @@
+"""Exports trained models as SavedModels and in the file formats of other programs."""

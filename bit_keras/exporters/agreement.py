@@ -1,0 +1,155 @@
+"""Checks that an exported file gives the same outputs as the model that it was made from."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from bit_keras.exporters.engines import OUTPUT, load_functions
+from bit_keras.exporters.outputs import outputs_of, to_range
+
+# The largest allowed difference between the outputs of a float32 export and its model, divided by
+# the largest output.
+FLOAT32_BOUND = 1e-5
+
+# The allowed difference in half precision is larger, because TensorFlow's graph optimizer changes
+# where results are rounded.
+_HALF_BOUND = 5e-2
+
+# Batch size, height and width of the test images, if the model takes images of any size. The second
+# size is odd, so that no stride divides it.
+_SHAPES = ((1, 224, 224), (5, 97, 131))
+
+
+class AgreementError(RuntimeError, ValueError):
+    """An exported file gives other outputs than its model, or the model gives NaN or infinity.
+
+    It is a RuntimeError for callers of `bit_keras.export_saved_model`, and a ValueError as all
+    refusals of the command line are.
+    """
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The measured agreement of an exported file with its model on random images.
+
+    Attributes:
+        error: the largest difference between the outputs, over the model's largest value; the
+            maximum over the test images' sizes and over the functions of the file.
+        bound: the largest allowed error.
+        same_class: the number of images whose largest output has the same index in both.
+        images: the number of images compared.
+    """
+
+    error: float
+    bound: float
+    same_class: int
+    images: int
+
+    def __str__(self) -> str:
+        return (
+            f"error {self.error:.1e} of the largest value (bound {self.bound:.0e}), the same top "
+            f"class for {self.same_class} of {self.images} random images"
+        )
+
+
+def check_export(
+    model: keras.Model,
+    path: str | os.PathLike,
+    input_range: tuple[float, float] = (0, 1),
+    bound: float = FLOAT32_BOUND,
+    shapes: tuple[tuple[int, int, int], ...] = _SHAPES,
+    model_range: tuple[float, float] | None = None,
+) -> Agreement:
+    """Loads an exported file and compares it with its model on random images.
+
+    Every function of the file is compared: of a SavedModel the callable root and the signatures
+    "serving_default" and "features"; of another file its only function.
+
+    Args:
+        model: the functional model that was exported.
+        path: a SavedModel's directory, or a file that an engine of `bit-keras time` runs.
+        input_range: the values of black and white in the images that the file takes.
+        bound: the largest allowed difference, over the model's largest value. A model with layers
+            in half precision is allowed 0.05.
+        shapes: batch size, height and width of the test images. A fixed input size of the model
+            replaces the height and width.
+        model_range: the values of black and white in the images that the model itself takes. None
+            means (-1, 1), or what the model's own layers scale to [-1, 1].
+
+    Returns:
+        The largest relative error and the number of images with the same top class.
+
+    Raises:
+        RuntimeError: the file gives other numbers than the model, or the model gives NaN or
+            infinity; the error is a ValueError too.
+        OSError: there is no file at `path`.
+        ValueError: the file cannot be read.
+    """
+    bound = max(bound, _HALF_BOUND) if _has_half_precision(model) else bound
+    functions, reference = load_functions(path), _reference(model, model_range)
+    rng = np.random.default_rng(0)
+    errors, same, count = [], 0, 0
+    for batch, *free in shapes:
+        size = [fixed or side for fixed, side in zip(model.input_shape[1:3], free, strict=True)]
+        images = rng.uniform(*input_range, (batch, *size, 3)).astype("float32")
+        output, features = reference(to_range(images, input_range))
+        for name, function in functions.items():
+            value, expected = function(images), features if name == "features" else output
+            errors.append(_error(model, value, expected))
+            if name == OUTPUT:
+                same += int((value.argmax(-1) == expected.argmax(-1)).sum())
+                count += expected[..., 0].size
+    # np.max returns NaN if any value is NaN; Python's max may not.
+    agreement = Agreement(float(np.max(errors)), bound, same, count)
+    if not agreement.error <= bound:
+        raise AgreementError(
+            f"The export of {model.name!r} differs from the model: {agreement}. The exporters keep "
+            "no such file. Either rounding alone decides the model's numbers, or a layer is not "
+            "written as it computes."
+        )
+    return agreement
+
+
+def _reference(
+    model: keras.Model, model_range: tuple[float, float] | None
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Returns a function from images in [-1, 1] to the model's output and features.
+
+    The model runs in a graph, as model.predict runs it. Eager operations round at other places,
+    which changes the features of an R50x1 with random weights by 1.5e-5 of the largest one.
+    """
+    images = keras.Input(model.input_shape[1:])
+    compiled = keras.Model(images, outputs_of(model, model_range).run(images, training=False))
+    compiled.compile(jit_compile=False)
+    return compiled.predict_on_batch
+
+
+def _error(model: keras.Model, value: np.ndarray, expected: np.ndarray) -> float:
+    if not np.isfinite(expected).all():
+        raise AgreementError(
+            f"Model {model.name!r} gives NaN or infinity for random images; expected finite "
+            "numbers. The training that made it diverged, or its weights are damaged."
+        )
+    difference, largest = np.abs(value - expected).max(), np.abs(expected).max()
+    # The outputs of a new head are all zeros, so no ratio can be computed.
+    if not largest:
+        return 0.0 if difference == 0 else np.inf
+    return difference / largest
+
+
+def _has_half_precision(model: keras.Model) -> bool:
+    return any(
+        keras.backend.result_type(layer.compute_dtype, "float32") != layer.compute_dtype
+        for layer in layers_of(model)
+    )
+
+
+def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of a model and, recursively, of the models nested in it."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)

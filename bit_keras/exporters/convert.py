@@ -1,0 +1,183 @@
+"""Converts a model to a file of another format and compares the file with the model."""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+
+from bit_keras.exporters.agreement import Agreement, check_export
+from bit_keras.exporters.engines import first_line, library
+from bit_keras.exporters.formats import FORMATS, Format, Source
+from bit_keras.exporters.outputs import outputs_of
+from bit_keras.exporters.saved_model import check_input
+from bit_keras.exporters.saved_model_directory import atomic_directory, check_target
+from bit_keras.models.pixel_range import NETWORK_RANGE
+from bit_keras.utils.atomic_file import atomic_write
+from bit_keras.utils.partial_files import partial_prefix
+
+# The size of a float32 weight in bytes.
+_BYTES = 4
+
+
+def convert(
+    model: keras.Model,
+    path: str | os.PathLike,
+    name: str,
+    input_range: tuple[float, float] = (0, 1),
+    overwrite: bool = False,
+    class_names: Sequence[str] | None = None,
+    image_size: int | None = None,
+    model_range: tuple[float, float] | None = None,
+    background: str = "white",
+) -> Agreement:
+    """Writes a model to a file of another format; if that fails, no file is left at `path`.
+
+    LiteRT, ONNX and OpenVINO files take float32 RGB images `[batch, height, width, 3]` in
+    `input_range`, at any size that the model takes; their kernels are already standardized. These
+    files are converted from the SavedModel that `export_saved_model` writes with `freeze=True`.
+    Keras and npz files hold the model itself, which takes images in its own range.
+
+    Args:
+        model: the model to write, as for `export_saved_model`.
+        path: the file to write, with the suffix of its format; its directory must exist. For a
+            SavedModel, any directory, as for `export_saved_model`.
+        name: the name of the format, a key of `FORMATS`.
+        input_range: the values of black and white in the images that the file takes.
+        overwrite: if True, replace an existing file.
+        class_names: the names of the classes for `serving_bytes` of a SavedModel.
+        image_size: the side in pixels to which `serving_bytes` of a SavedModel resizes images.
+        model_range: the values of black and white in the images that the model itself takes, as for
+            `export_saved_model`.
+        background: the colour that `serving_bytes` of a SavedModel puts behind transparent pixels.
+
+    Returns:
+        The agreement of the file with the model, measured in the format's own engine.
+
+    Raises:
+        ImportError: a library of the extra "convert" is missing.
+        OSError: a file or directory exists at `path`, or the file cannot be written.
+        ValueError: the format cannot hold the model, or the written file gives other numbers than
+            the model. The written file is removed.
+    """
+    check(path, name, overwrite)
+    form = FORMATS[name]
+    model_range = outputs_of(model, model_range if form.serves else NETWORK_RANGE).model_range
+    check_input(model)
+    _check_size(model, form)
+    serving = {
+        "input_range": input_range,
+        "class_names": class_names if form.serves_bytes else None,
+        "image_size": image_size if form.serves_bytes else None,
+        "model_range": model_range,
+        "background": background,
+    }
+    # The SavedModel is made on the file system of the result, so that it can be moved there.
+    with (
+        _atomic(path, form, overwrite) as temporary,
+        tempfile.TemporaryDirectory(
+            ".partial", partial_prefix(_resolved(path)), temporary.parent
+        ) as folder,
+    ):
+        _write(form, form.source(model, Path(folder), **serving), temporary, model.name)
+        return check_export(
+            model,
+            temporary,
+            input_range if form.serves else NETWORK_RANGE,
+            bound=form.bound,
+            model_range=model_range,
+        )
+
+
+def _atomic(
+    path: str | os.PathLike, form: Format, overwrite: bool
+) -> contextlib.AbstractContextManager[Path]:
+    if form.is_directory:
+        return atomic_directory(path, overwrite)
+    return _atomic_file(_resolved(path), form)
+
+
+def check(path: str | os.PathLike, name: str, overwrite: bool) -> None:
+    """Checks the output path and the needed libraries before a model is loaded and converted.
+
+    Raises:
+        ImportError: a library that the format needs is missing.
+        OSError: the file exists and `overwrite` is False, or it cannot be placed at `path`.
+        ValueError: the path does not have the suffix of the format.
+    """
+    form = FORMATS[name]
+    if form.is_directory:
+        return check_target(path, overwrite)
+    path = _resolved(path)
+    if path.suffix != form.suffix:
+        raise ValueError(f"{path}: a {form.title} file ends in {form.suffix}; choose another name.")
+    for needed in form.libraries:
+        library(needed)
+    for file in (path, *_beside(path, form)):
+        if file.is_dir():
+            raise IsADirectoryError(
+                errno.EISDIR, "The path is a directory; choose another", str(file)
+            )
+        if file.exists() and not overwrite:
+            raise FileExistsError(
+                errno.EEXIST, "The path exists; choose another, or overwrite", str(file)
+            )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such directory", str(path.parent))
+    return None
+
+
+def _write(form: Format, source: Source, path: Path, name: str) -> None:
+    try:
+        form.write(source, path)
+    except (OSError, ImportError):
+        raise
+    # All exceptions are caught, because each library raises its own classes of errors.
+    except Exception as error:
+        raise ValueError(
+            f"Model {name!r} cannot be written as {form.title}: {first_line(error)}"
+        ) from error
+
+
+def _check_size(model: keras.Model, form: Format) -> None:
+    size = _BYTES * model.count_params()
+    if form.largest is not None and size > form.largest:
+        raise ValueError(
+            f"Model {model.name!r} has {size / 2**30:.1f} GiB of weights, and a {form.title} file "
+            f"holds at most {form.largest / 2**30:.1f} GiB. OpenVINO and SavedModel files have no "
+            "such limit."
+        )
+
+
+def _resolved(path: str | os.PathLike) -> Path:
+    return Path(os.path.realpath(Path(path).expanduser()))
+
+
+def _beside(path: Path, form: Format) -> list[Path]:
+    return [path.with_suffix(suffix) for suffix in form.beside]
+
+
+@contextlib.contextmanager
+def _atomic_file(path: Path, form: Format) -> Iterator[Path]:
+    """Yields a temporary path; then moves the file, and others of its format, into place.
+
+    The companion files are moved into place before the file at `path`, so that the file never
+    appears without them. If there are companion files, the old file at `path` is removed first, so
+    that no reader finds it together with the new companion files.
+    """
+    with atomic_write(path) as temporary:
+        others = dict(zip(_beside(temporary, form), _beside(path, form), strict=True))
+        try:
+            yield temporary
+            if others:
+                path.unlink(missing_ok=True)
+            for new, place in others.items():
+                with open(new, "rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(new, place)
+        finally:
+            for new in others:
+                new.unlink(missing_ok=True)

@@ -1,0 +1,213 @@
+"""Defines the file formats for exported models, and the functions that write each format."""
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from bit_keras.checkpoints.npz import save_npz
+from bit_keras.exporters.agreement import FLOAT32_BOUND
+from bit_keras.exporters.engines import library
+from bit_keras.exporters.normalization_in_rows import with_normalization_in_rows
+from bit_keras.exporters.saved_model import FROZEN_BOUND, export_saved_model
+from bit_keras.layers.tracing import for_other_programs
+
+# A protocol buffer (ONNX) or flatbuffer (LiteRT) holds at most 2 GiB. 64 MiB of the file are
+# reserved for everything other than the weights.
+_LARGEST_FILE = 2**31 - 2**26
+
+
+# The version of the ONNX operator set: the newest that tf2onnx 1.17 can write.
+_ONNX_OPSET = 18
+
+
+Source = keras.Model | Path
+
+
+def _model_itself(model: keras.Model, folder: Path, **_) -> Source:
+    return model
+
+
+def _saved_model(model: keras.Model, folder: Path, **arguments) -> Source:
+    export_saved_model(model, folder / "saved_model", **arguments)
+    return folder / "saved_model"
+
+
+def _frozen_for_other_programs(
+    model: keras.Model,
+    folder: Path,
+    prepare: Callable[[keras.Model], keras.Model] = lambda model: model,
+    **arguments,
+) -> Source:
+    """Exports a frozen SavedModel of operations that the converters know.
+
+    Args:
+        model: the model.
+        folder: an existing directory for the SavedModel.
+        prepare: a function that returns an equivalent model which the file's engine runs faster.
+        **arguments: of `export_saved_model`.
+    """
+    # In half precision, other engines round differently from TensorFlow, or lack operations.
+    if model.compute_dtype in ("bfloat16", "float16"):
+        raise ValueError(
+            f"Model {model.name!r} computes in {model.compute_dtype}, and LiteRT, ONNX and "
+            "OpenVINO files are made of a model in float32: make it with dtype='float32' and the "
+            "same weights."
+        )
+    prepared = prepare(model)
+    with for_other_programs.on():
+        return _saved_model(prepared, folder, freeze=True, **arguments)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format for models, the function that writes it, and its allowed rounding error.
+
+    Attributes:
+        title: the name of the format, for messages.
+        suffix: the suffix of the file.
+        write: a function of (source, path) that writes the file.
+        bound: the largest allowed difference from the model's output, over the largest value.
+        source: a function of (model, folder, **arguments of `export_saved_model`) that returns what
+            the file is written from: the path of a SavedModel that it exported into the folder, or
+            the model itself.
+        serves: if True, the file takes images in the requested input range; if False, the file
+            holds the network itself, for images in [-1, 1].
+        is_directory: if True, `path` is the directory of a SavedModel, with any name; if False, it
+            is a file with the suffix.
+        serves_bytes: if True, the file has the signature `serving_bytes`, which needs the names of
+            the classes and an image size.
+        libraries: the libraries of the extra "convert" that write and run the file.
+        beside: the suffixes of companion files, which are written next to the file.
+        largest: the largest size of the weights in bytes, or None if there is no limit.
+    """
+
+    title: str
+    suffix: str
+    write: Callable[[Source, Path], None]
+    bound: float
+    source: Callable[..., Source] = _frozen_for_other_programs
+    serves: bool = True
+    is_directory: bool = False
+    serves_bytes: bool = False
+    libraries: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    largest: int | None = None
+
+
+def _write_litert(saved_model: Path, path: Path) -> None:
+    path.write_bytes(_litert_converter(saved_model).convert())
+
+
+def _write_litert_int8(saved_model: Path, path: Path) -> None:
+    import tensorflow as tf
+
+    converter = _litert_converter(saved_model)
+    # The converter gets no calibration examples: it quantizes weights to int8 at conversion, and
+    # the engine quantizes activations at run time.
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    path.write_bytes(converter.convert())
+
+
+def _litert_converter(saved_model: Path):
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter.from_saved_model(
+        str(saved_model), signature_keys=["serving_default"]
+    )
+
+
+def _write_onnx(saved_model: Path, path: Path) -> None:
+    import tensorflow as tf
+
+    # The module is kept in a variable, because it owns the weights that the signature uses.
+    module = tf.saved_model.load(str(saved_model))
+    signature = module.signatures["serving_default"]
+    (images,) = signature.structured_input_signature[1].values()
+
+    @tf.function(autograph=False)
+    def network(images):
+        # A signature that is called by keyword returns a dict, whose keys name the file's outputs.
+        return signature(images=images)
+
+    library("tf2onnx").convert.from_function(
+        network, input_signature=[images], opset=_ONNX_OPSET, output_path=str(path)
+    )
+
+
+def _write_openvino(saved_model: Path, path: Path) -> None:
+    openvino = library("openvino")
+    openvino.save_model(openvino.convert_model(saved_model), path, compress_to_fp16=False)
+
+
+def _write_keras(model: keras.Model, path: Path) -> None:
+    model.save(path)
+
+
+def _write_npz(model: keras.Model, path: Path) -> None:
+    save_npz(model, path)
+
+
+# The allowed errors of the formats. Other engines round float32 differently: errors of 2e-6 were
+# measured, and an error above 1e-3 means a wrong operation. With int8 weights, errors of 0.011 to
+# 0.026 were measured on a network with random weights.
+FORMATS = {
+    "saved_model": Format(
+        "SavedModel",
+        ".saved_model",
+        os.replace,
+        FLOAT32_BOUND,
+        source=_saved_model,
+        is_directory=True,
+        serves_bytes=True,
+    ),
+    "saved_model_frozen": Format(
+        "frozen SavedModel",
+        ".saved_model",
+        os.replace,
+        FROZEN_BOUND,
+        source=functools.partial(_saved_model, freeze=True),
+        is_directory=True,
+        serves_bytes=True,
+    ),
+    "litert": Format(
+        "LiteRT",
+        ".tflite",
+        _write_litert,
+        1e-3,
+        libraries=("ai_edge_litert.interpreter",),
+        largest=_LARGEST_FILE,
+    ),
+    "litert_int8": Format(
+        "LiteRT with int8 weights",
+        ".tflite",
+        _write_litert_int8,
+        0.1,
+        libraries=("ai_edge_litert.interpreter",),
+        largest=_LARGEST_FILE,
+    ),
+    "onnx": Format(
+        "ONNX",
+        ".onnx",
+        _write_onnx,
+        1e-3,
+        libraries=("tf2onnx", "onnxruntime"),
+        largest=_LARGEST_FILE,
+    ),
+    "openvino": Format(
+        "OpenVINO",
+        ".xml",
+        _write_openvino,
+        1e-3,
+        libraries=("openvino",),
+        source=functools.partial(_frozen_for_other_programs, prepare=with_normalization_in_rows),
+        beside=(".bin",),
+    ),
+    "keras": Format(
+        "Keras", ".keras", _write_keras, FLOAT32_BOUND, source=_model_itself, serves=False
+    ),
+    "npz": Format("npz", ".npz", _write_npz, FLOAT32_BOUND, source=_model_itself, serves=False),
+}

@@ -1,0 +1,1 @@
+"""The BiT networks, their Keras model class, and the functions around their inputs."""

@@ -1,0 +1,185 @@
+"""Saves and restores what was changed on a network's layers after the network was built.
+
+A `ResNetV2` is saved as the arguments of its constructor. But a layer can be changed later: a user
+sets its activation or its regularizer, and Keras itself quantizes layers and adds LoRA to them. A
+layer that differs from the one that the constructor makes is saved with its own configuration, and
+is made from it when the network is loaded.
+"""
+
+import copy
+import functools
+import types
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+
+from bit_keras.layers.tracing import weights_to_come
+from bit_keras.utils import keras_internals
+
+# The changes with which `with_later_changes` builds a network.
+_changes = ContextVar("changes", default=types.MappingProxyType({}))
+
+# Maps the settings of a variable that belong to no configuration to their deserializers. Keras
+# copies them from the layer when the layer is built, and later reads only the variable's.
+_GETTERS = {"regularizer": keras.regularizers.get, "constraint": keras.constraints.get}
+
+# The variables of a network that the constructor makes as not trainable.
+_STATISTICS = ("moving_mean", "moving_variance")
+
+
+class LayerMaker:
+    """Makes the layers of a network, and keeps how the constructor made each of them.
+
+    Inside `with_later_changes`, a changed layer is made from its saved configuration.
+
+    Attributes:
+        layers: the layers by the names that the constructor gives them; a saved layer can have
+            another name.
+    """
+
+    def __init__(self):
+        self.layers: dict[str, keras.layers.Layer] = {}
+        self._unchanged: dict[str, Callable[[], keras.layers.Layer]] = {}
+        self._saved = _changes.get()
+
+    def make(self, layer: type, *arguments: Any, name: str, **options: Any) -> keras.layers.Layer:
+        """Returns a layer of this class, or the one that was saved under this name."""
+        unchanged = functools.partial(layer, *arguments, name=name, **options)
+        config = self._saved.get(name, {}).get("config")
+        made = unchanged() if config is None else layer.from_config(config)
+        self.layers[name], self._unchanged[name] = made, unchanged
+        return made
+
+    def add_input(self, layer: keras.layers.InputLayer, dtype: str) -> None:
+        """Adds the input layer that a caller made instead of an input of this dtype."""
+        usual = {"shape": layer.batch_shape[1:], "dtype": dtype, "name": "images"}
+        self.layers["images"] = layer
+        self._unchanged["images"] = functools.partial(keras.layers.InputLayer, **usual)
+
+    def changes(self) -> dict[str, dict]:
+        """Returns the changed layers' configurations and the changed settings of variables.
+
+        Raises:
+            ValueError: a layer cannot be made again from its configuration as it is now.
+        """
+        found = {}
+        with keras_internals.without_shared_objects():
+            for name, layer in self.layers.items():
+                try:
+                    change = _change(layer, self._unchanged[name])
+                except Exception as error:  # a changed attribute can make any part of Keras fail
+                    raise ValueError(
+                        f"Layer {layer.name!r} cannot be saved as it is now, because a loaded "
+                        f"model would not compute as this one does: {error}. If the layer was "
+                        "changed after it was built, undo the change, or save only the weights by "
+                        "model.save_weights."
+                    ) from error
+                if change:
+                    found[name] = change
+        return found
+
+    def restore_settings(self, changes: dict[str, dict]) -> None:
+        """Gives the variables of built layers the settings that `changes` returned."""
+        for name, change in changes.items():
+            settings = change.get("variables", {})
+            for variable in self.layers[name].weights:
+                for setting, value in settings.get(variable.name, {}).items():
+                    getter = _GETTERS.get(setting)
+                    setattr(variable, setting, value if getter is None else getter(value))
+
+
+def later_changes(model: keras.Model) -> dict:
+    """Returns what was changed on a network and on its layers, as part of its configuration.
+
+    Args:
+        model: a network with an attribute `layer_maker`, which made its layers.
+
+    Raises:
+        ValueError: a layer cannot be made again from its configuration as it is now.
+    """
+    return {
+        "trainable": model.trainable,
+        "frozen_layers": [layer.name for layer in model.layers if not layer.trainable],
+        "changed_layers": model.layer_maker.changes(),
+    }
+
+
+def with_later_changes(cls: type, config: dict) -> keras.Model:
+    """Returns the network of a configuration: `cls(**arguments)`, with its `later_changes`."""
+    config = dict(config)
+    trainable, frozen = config.pop("trainable", True), config.pop("frozen_layers", ())
+    changes = config.pop("changed_layers", {})
+    token = _changes.set(changes)
+    try:
+        model = cls(**config)
+    finally:
+        _changes.reset(token)
+    model.trainable = trainable
+    for name in frozen:
+        model.get_layer(name).trainable = False
+    if changes:
+        model.layer_maker.restore_settings(changes)
+    return model
+
+
+def _change(layer: keras.layers.Layer, unchanged: Callable[[], keras.layers.Layer]) -> dict:
+    change, config = {}, _config(layer)
+    if config != _config(unchanged()):
+        _check_restorable(layer, config)
+        change["config"] = config
+    if settings := _settings(layer):
+        change["variables"] = settings
+    return change
+
+
+def _config(layer: keras.layers.Layer) -> dict:
+    """Returns a layer's configuration as plain data, without `trainable`, which is saved apart."""
+    config = keras.saving.serialize_keras_object(layer.get_config())
+    config.pop("trainable", None)
+    return config
+
+
+def _check_restorable(layer: keras.layers.Layer, config: dict) -> None:
+    """Raises an error unless the configuration gives a layer with these variables."""
+    # Objects that Keras does not know are given again when the file is loaded, as custom_objects.
+    with keras.saving.custom_object_scope(custom_objects_of(layer)), weights_to_come.on():
+        again = type(layer).from_config(copy.deepcopy(config))
+        if layer.weights:
+            again.build_from_config(layer.get_build_config())
+    if _config(again) != config:
+        raise ValueError("its configuration gives a layer of another configuration")
+    here, there = ([(v.name, tuple(v.shape), v.dtype) for v in x.weights] for x in (layer, again))
+    if here != there:
+        raise ValueError(f"it has the variables {here}, and its configuration needs {there}")
+    if getattr(layer, "lora_enabled", False) and layer.lora_kernel_a.regularizer is not None:
+        raise ValueError(
+            "its LoRA weights have a regularizer, and saving adds them to the kernel, which "
+            "changes the loss"
+        )
+
+
+def custom_objects_of(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Returns the functions and classes of a layer's attributes, which may not be registered."""
+    attributes = vars(layer).values()
+    functions = {each.__name__: each for each in attributes if isinstance(each, types.FunctionType)}
+    classes = map(type, attributes)
+    return functions | {each.__name__: each for each in classes if each.__module__ != "builtins"}
+
+
+def _settings(layer: keras.layers.Layer) -> dict[str, dict]:
+    """Returns those settings of a layer's variables that differ from the layer's attributes."""
+    found = {}
+    for variable in layer.weights:
+        settings = {
+            name: keras.saving.serialize_keras_object(getattr(variable, name))
+            for name in _GETTERS
+            if getattr(variable, name) is not getattr(layer, f"{variable.name}_{name}", None)
+        }
+        # A layer that is not trainable as a whole makes its variables so when it is restored.
+        if layer.trainable and variable.trainable == (variable.name in _STATISTICS):
+            settings["trainable"] = variable.trainable
+        if settings:
+            found[variable.name] = settings
+    return found

@@ -1,0 +1,142 @@
+"""What a model keeps of the task that it was trained on: its class names above all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bit_keras.utils.integers import check_integer
+
+if TYPE_CHECKING:
+    import keras
+
+# The key of the record in the configuration of a model, which a .keras file stores.
+_CONFIG_KEY = "trained_on"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskRecord:
+    """The task that a model was trained on, as plain data.
+
+    Attributes:
+        class_names: the names of the model's classes, in the order of its logits; None if they are
+            not known, as in the runs of earlier versions.
+        name: the name of the task for `bit_keras.task`; None if it is not known.
+        options: the options with which `bit_keras.task` made the task.
+        several_labels: True if an image could have several labels.
+        flip: True if training images were flipped.
+        random_crop: True if training images were cropped at random.
+        source: a text that differs for other data under the same name.
+        location: the real path of the folder of the images; empty for other tasks.
+        names_sha256: `digest_of_names` of the class names, where these are not known.
+        crop: side in pixels of the test images of the training; None if it is not known.
+    """
+
+    class_names: tuple[str, ...] | None
+    name: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    several_labels: bool = False
+    flip: bool = True
+    random_crop: bool = True
+    source: str = ""
+    location: str = ""
+    names_sha256: str | None = None
+    crop: int | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the record as data for JSON."""
+        return {**dataclasses.asdict(self), "class_names": list(self.class_names or ())}
+
+    @classmethod
+    def of_plain(cls, content: Any) -> TaskRecord:
+        """Returns the record of what `plain` returned; entries that are not known are ignored.
+
+        Raises:
+            ValueError: the content is something else.
+        """
+        if not isinstance(content, dict):
+            raise ValueError(f"The record of a task must be a JSON object, got {content!r:.50}.")
+        known = {field.name for field in dataclasses.fields(cls)}
+        values = {name: value for name, value in content.items() if name in known}
+        names = values.get("class_names")
+        values["class_names"] = checked_names(names if isinstance(names, list) else ()) or None
+        texts = [values.get(key) for key in ("name", "source", "location", "names_sha256")]
+        if not all(isinstance(text, str | None) for text in texts):
+            raise ValueError(
+                f"The name, source and location of a task must be texts: {texts!r:.100}."
+            )
+        if not isinstance(values.get("options", {}), dict):
+            raise ValueError("The options of a task must be a JSON object.")
+        if values.get("crop") is not None:
+            check_integer("crop", values["crop"])
+        return cls(**values)
+
+
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns class names as a tuple; raises a ValueError unless they are strings."""
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"class_names={names!r:.100}: expected a list of strings, one for each class."
+        )
+    return tuple(names)
+
+
+def digest_of_names(class_names: Sequence[str]) -> str:
+    """Returns a SHA-256 digest that differs for other names, and for another order of them."""
+    return hashlib.sha256(json.dumps(class_names).encode()).hexdigest()
+
+
+def record_of(model: keras.Model) -> TaskRecord | None:
+    """Returns the record of the task that a model was trained on, or None if it has none.
+
+    Raises:
+        ValueError: the model's `class_names` are not one name for each output.
+    """
+    record, names = getattr(model, "task_record", None), getattr(model, "class_names", None)
+    if names is None:
+        return None
+    names, shape = checked_names(names), getattr(model, "output_shape", None)
+    if isinstance(shape, tuple) and shape[-1] != len(names):
+        raise ValueError(
+            f"Model {model.name!r} has {len(names)} class_names, but its output has the shape "
+            f"{shape}. Expected one name for each class; set model.class_names."
+        )
+    return dataclasses.replace(record or TaskRecord(names), class_names=names)
+
+
+def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
+    """Returns the names of a model's classes, or None if they are not known.
+
+    Raises:
+        ValueError: the model's `class_names` are not one name for each output.
+    """
+    record = record_of(model)
+    return None if record is None else record.class_names
+
+
+def config_of(model: keras.Model) -> dict[str, Any]:
+    """Returns the entry of the model's record for `get_config`; an empty dict without a record."""
+    record = record_of(model)
+    return {} if record is None else {_CONFIG_KEY: record.plain()}
+
+
+def taken_from(config: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Returns a model's configuration without the entry of `config_of`, and the entry or None."""
+    config = dict(config)
+    return config, config.pop(_CONFIG_KEY, None)
+
+
+def with_record(model: keras.Model, content: Any) -> keras.Model:
+    """Returns the model with the record of an entry from `taken_from`, unless it is None."""
+    if content is not None:
+        remember(model, TaskRecord.of_plain(content))
+    return model
+
+
+def remember(model: keras.Model, record: TaskRecord | None) -> None:
+    """Writes the record of a task to a model, so that `record_of` returns it."""
+    model.task_record = record
+    model.class_names = None if record is None else record.class_names

@@ -1,0 +1,1 @@
+"""Directories of training runs: writes their files, and finds finished runs."""

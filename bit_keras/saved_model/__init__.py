@@ -1,1 +1,0 @@
-"""SavedModels that others can fine-tune and serve, and a Keras layer over theirs."""

@@ -1,0 +1,92 @@
+"""Commands whose output is closed, cut off by its reader, or in an encoding of few characters."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from experiments.made_up_runs import make_run
+from networks import QuickResNet
+
+from bit_keras.cli.main import main
+from bit_keras.models import zoo
+
+pytestmark = pytest.mark.usefixtures("no_drawing")
+
+
+@pytest.fixture
+def cut_off(monkeypatch):
+    """Standard output and standard error are pipes whose reader has ended."""
+    files = []
+    for name in ("stdout", "stderr"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        # Each line reaches the pipe at once.
+        files.append(open(writer, "w", buffering=1, encoding="utf-8"))  # noqa: SIM115
+        monkeypatch.setattr(sys, name, files[-1])
+    yield
+    for file in files:
+        file.close()
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, eager):
+    """Trains a small network for two steps, by the command line."""
+    monkeypatch.setattr(zoo, "create", lambda name, *, classes, **_: QuickResNet(classes))
+    arguments = ["finetune", "--model=BiT-S-R50x1", "--weights=none", "--steps=2", "--crop=32"]
+
+    def train():
+        status = main([*arguments, "--batch_size=4", f"--output_dir={tmp_path / 'run'}"])
+        assert (tmp_path / "run" / "metrics.json").exists()
+        return status
+
+    return train
+
+
+@pytest.mark.parametrize("command", [["--help"], ["finetune", "--help"], ["models", "--where"]])
+def test_a_reader_that_ends_early_is_no_error(command, cut_off):
+    assert main(command) == 0
+
+
+def test_a_mistake_whose_message_nobody_reads_keeps_its_status(cut_off):
+    assert main(["finetun"]) == 2
+
+
+def test_a_training_goes_on_when_the_reader_of_its_output_ends(cut_off, train):
+    assert train() == 0
+
+
+def test_a_training_without_standard_streams(train, monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert train() == 0
+    assert main(["finetun"]) == 2
+
+
+def test_no_file_takes_the_number_of_a_closed_stream():
+    program = """
+import os, sys
+from bit_keras.cli.standard_streams import lasting_streams
+with lasting_streams(), open("/proc/self/status") as file:
+    print("text")
+    os._exit(10 + file.fileno())
+"""
+    command = '"$0" -c "$1" <&- >&- 2>&-'
+    result = subprocess.run(["sh", "-c", command, sys.executable, program], check=False)
+    assert result.returncode > 12
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_terminal_that_lacks_characters(encoding, tmp_path, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    make_run(tmp_path / "a", "folder:日本 café", 0.9)
+    make_run(tmp_path / "b", "folder:日本 café", 0.8, seed=1)
+    assert main(["report", str(tmp_path), f"--output_dir={tmp_path / 'report'}"]) == 0
+    stream.flush()
+    said = stream.buffer.getvalue().decode(encoding)
+    assert {"cp1252": r"\u65e5\u672c café", "ascii": r"caf\xe9", "utf-8": "日本 café"}[
+        encoding
+    ] in said
+    assert {"ascii": r"85.00 \xb1 7.07"}.get(encoding, "85.00 ± 7.07") in said

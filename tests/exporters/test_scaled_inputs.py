@@ -1,0 +1,111 @@
+"""Models that scale their images themselves are exported without a second scaling, or refused."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from marked import slow_except
+from networks import images, quick, randomize
+
+import bit_keras
+from bit_keras.evaluation.predictions import check_input
+from bit_keras.models.pixel_range import pixel_range
+
+layers = keras.layers
+
+BYTES, UNIT, NETWORK = (0, 255), (0, 1), (-1, 1)
+
+_IMAGENET = layers.Normalization(mean=[123.7, 116.3, 103.5], variance=[3410, 3260, 3290])
+
+
+def around(network, in_front, **options):
+    """Returns a model of a network behind layers, or operations, that are in front of it."""
+    inputs = keras.Input((None, None, 3), **options)
+    return bit_keras.Model(inputs, network(in_front(inputs)))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return randomize(quick())
+
+
+IN_FRONT = {
+    "nothing": (lambda x: x, NETWORK),
+    "a Rescaling of bytes": (layers.Rescaling(1 / 127.5, -1), BYTES),
+    "a Rescaling by 128": (layers.Rescaling(1 / 128, -1), BYTES),
+    "a Rescaling of [0, 1]": (layers.Rescaling(2, -1), UNIT),
+    "a Lambda": (layers.Lambda(bit_keras.preprocess_input), BYTES),
+    "a call of preprocess_input": (bit_keras.preprocess_input, BYTES),
+    "arithmetic": (lambda x: x / 127.5 - 1, BYTES),
+    "BGR": (lambda x: (x[..., ::-1] - 127.5) / 127.5, BYTES),
+    "a Sequential": (
+        keras.Sequential([layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1)]),
+        BYTES,
+    ),
+    "half precision": (layers.Rescaling(1 / 127.5, -1, dtype="mixed_bfloat16"), BYTES),
+    "geometry": (layers.Resizing(24, 24), NETWORK),
+    "a negative": (layers.Lambda(lambda x: -x), NETWORK),
+    "ImageNet's statistics": (_IMAGENET, None),
+    "a Rescaling to [0, 1]": (layers.Rescaling(1 / 255), None),
+    "two scalings": (lambda x: layers.Rescaling(1 / 127.5, -1)(x / 127.5 - 1), None),
+    "standardization": (layers.Lambda(lambda x: x - keras.ops.mean(x, (1, 2, 3), True)), None),
+}
+
+
+@pytest.mark.parametrize("what", IN_FRONT)
+def test_the_range_of_a_model_is_found_in_its_layers(what, network):
+    in_front, expected = IN_FRONT[what]
+    assert pixel_range(around(network, in_front)) == expected
+
+
+def test_the_range_of_a_nested_and_of_a_flat_model_is_found(network):
+    scaling = layers.Rescaling(1 / 127.5, -1)
+    inner = around(network, scaling)
+    assert pixel_range(around(inner, lambda x: x)) == BYTES
+    assert pixel_range(around(inner, layers.Rescaling(255))) == UNIT
+    inputs = keras.Input((16, 16, 3))
+    flat = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(scaling(inputs))))
+    assert pixel_range(flat) == BYTES
+    assert pixel_range(keras.Sequential([inputs, scaling, network])) == BYTES
+
+
+# The export of a model and the model itself, both on images in the given range.
+@pytest.mark.parametrize("what", ["a Rescaling of bytes", "a Lambda", "a Rescaling of [0, 1]"])
+@pytest.mark.parametrize("freeze", slow_except([False], [False, True]))
+def test_an_export_scales_once(what, freeze, network, tmp_path):
+    in_front, (low, high) = IN_FRONT[what]
+    model = around(network, in_front)
+    x = images(2, 40, 40, 3)
+    expected = model.predict_on_batch((x + 1) / 2 * (high - low) + low)
+    for input_range in (UNIT, BYTES):
+        bit_keras.export_saved_model(
+            model, tmp_path / "module", input_range, freeze=freeze, overwrite=True
+        )
+        module = tf.saved_model.load(tmp_path / "module")
+        given = tf.constant((x + 1) / 2 * (input_range[1] - input_range[0]) + input_range[0])
+        for logits in (module(given), module.signatures["serving_default"](given)["logits"]):
+            np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_in_front_need_the_range_of_the_model(network, tmp_path):
+    model = around(network, _IMAGENET)
+    with pytest.raises(ValueError, match=r"change the values of pixels.*Pass model_range="):
+        bit_keras.export_saved_model(model, tmp_path / "module", BYTES)
+    with pytest.raises(ValueError, match=r"model_range=\(255, 0\): expected"):
+        bit_keras.export_saved_model(model, tmp_path / "module", BYTES, model_range=(255, 0))
+    bit_keras.export_saved_model(model, tmp_path / "module", UNIT, model_range=BYTES)
+    x = (images(2, 40, 40, 3) + 1) / 2
+    np.testing.assert_allclose(
+        tf.saved_model.load(tmp_path / "module")(x), model.predict_on_batch(255 * x), rtol=1e-3
+    )
+    bit_keras.check_export(model, tmp_path / "module", UNIT, model_range=BYTES)
+
+
+def test_evaluation_and_training_refuse_a_model_of_bytes(network):
+    for in_front, options in (
+        (IN_FRONT["a Lambda"][0], {}),
+        (bit_keras.preprocess_input, {"dtype": "uint8"}),
+    ):
+        with pytest.raises(ValueError, match=r"images from 0 to 255 itself; the probe needs it"):
+            check_input(around(network, in_front, **options), 32, "the probe needs")
+    check_input(around(network, _IMAGENET), 32, "the probe needs")
