@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from bit_keras.cli.flags import LIST, SWITCH, TEXT, Command
+from bit_keras.cli.flags import LIST, SWITCH, TEXT, Command, numbers
 
 
 def _run(values: flags.FlagValues, model: str) -> None:
@@ -16,23 +16,11 @@ def _run(values: flags.FlagValues, model: str) -> None:
         values.format,
         weights=values.weights,
         output=values.output,
-        input_range=_range_of(values),
+        input_range=numbers(values, "input_range"),
         freeze=values.freeze,
         int8=values.int8,
         overwrite=values.overwrite,
     )
-
-
-def _range_of(values: flags.FlagValues) -> tuple[float, ...] | None:
-    if values.input_range is None:
-        return None
-    try:
-        return tuple(float(text) for text in values.input_range)
-    except ValueError:
-        raise ValueError(
-            "--input_range takes the values of black and white, such as 0,1 or 0,255; got "
-            f"{','.join(values.input_range)!r}."
-        ) from None
 
 
 # fmt: off

@@ -17,9 +17,9 @@ from bit_keras.cli.flags import (
     TRAINING_TASK_FLAGS,
     Command,
     budget_of,
+    numbers,
     pretrained_of,
     task_of,
-    whole_numbers,
 )
 
 
@@ -31,7 +31,7 @@ def _run(values: flags.FlagValues) -> None:
     model = values.model or SMALL
     kind = "fewshot-probe" if values.probe else "fewshot"
     name = re.sub(r"[^\w.-]+", "-", f"{kind}-{model}-{values.task}")
-    lists = {flag: whole_numbers(values, flag) for flag in ("shots", "seeds")}
+    lists = {flag: numbers(values, flag, int, "0,1,2") for flag in ("shots", "seeds")}
     training = {
         "pretrained": pretrained_of(values),
         "recipe": values.recipe,

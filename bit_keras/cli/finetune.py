@@ -18,10 +18,10 @@ from bit_keras.cli.flags import (
     WHOLE,
     Command,
     budget_of,
+    numbers,
     options_of,
     pretrained_of,
     task_of,
-    whole_numbers,
 )
 
 
@@ -47,7 +47,7 @@ def _run(values: flags.FlagValues) -> None:
     # Reading a task may take minutes, so everything else is checked before it.
     if several:
         del arguments["seed"]
-        seeds = whole_numbers(values, "seeds")
+        seeds = numbers(values, "seeds", int, "0,1,2")
         check_arguments(model, **{**arguments, "output_dir": None})
         finetune_seeds(model, task_of(values), seeds=seeds, **arguments)
     else:

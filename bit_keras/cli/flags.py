@@ -172,16 +172,28 @@ def pretrained_of(values: flags.FlagValues) -> bool | str:
     return {None: True, "none": False}.get(values.weights, values.weights)
 
 
-def whole_numbers(values: flags.FlagValues, name: str) -> tuple[int, ...]:
-    """Returns the integers of a flag that takes a list.
+def numbers(
+    values: flags.FlagValues, name: str, kind: type = float, example: str = "0,255"
+) -> tuple | None:
+    """Returns the numbers of a flag that takes a list, or None if the flag is not given.
+
+    Args:
+        values: the values of all flags.
+        name: the name of the flag.
+        kind: int or float.
+        example: such a list, for the message.
 
     Raises:
-        ValueError: a value of the list is not an integer.
+        ValueError: a value of the list is no such number.
     """
+    given = values[name].value
+    if given is None:
+        return None
     try:
-        return tuple(int(text) for text in values[name].value)
+        return tuple(kind(text) for text in given)
     except ValueError:
+        expected = "integers" if kind is int else "numbers"
         raise ValueError(
-            f"--{name} takes integers with commas between them, such as 0,1,2; got "
-            f"{','.join(values[name].value)!r}."
+            f"--{name} takes {expected} with commas between them, such as {example}; got "
+            f"{','.join(given)!r}."
         ) from None

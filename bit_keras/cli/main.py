@@ -114,7 +114,7 @@ def _check_names(name: str, values: flags.FlagValues) -> None:
     if "model" in values and values.model:
         find_variant(values.model)
     if "task" in values and values.task:
-        check_task_name(values.task, pretraining=name == "pretrain")
+        check_task_name(values.task, pretraining=name in ("pretrain", "distill"))
     if "tasks" in values:
         for task in values.tasks or ():
             check_task_name(f"vtab/{task}")

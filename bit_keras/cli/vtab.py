@@ -15,8 +15,8 @@ from bit_keras.cli.flags import (
     Command,
     budget_of,
     given,
+    numbers,
     pretrained_of,
-    whole_numbers,
 )
 
 
@@ -29,7 +29,7 @@ def _run(values: flags.FlagValues) -> int:
         model,
         output_dir=values.output_dir or Path("runs", f"{model}-vtab"),
         tasks=values.tasks,
-        seeds=whole_numbers(values, "seeds"),
+        seeds=numbers(values, "seeds", int, "0,1,2"),
         pretrained=pretrained_of(values),
         recipe=values.recipe,
         budget=budget_of(values),

@@ -75,7 +75,7 @@ class FolderListing:
         the reason. Hidden files and folders (`why_hidden`) and files without an image are left out.
 
         Args:
-            folder: a folder below the root.
+            folder: the root, or a folder below it.
         """
         found = (os.path.relpath(path, self._root) for path in self._walk(folder))
         return sorted(found, key=lambda image: image.split(os.sep))
@@ -111,7 +111,8 @@ class FolderListing:
         # A link may lead to a folder of another class or split, or around in a circle.
         real = os.path.realpath(folder)
         first = self._read.setdefault(real, os.fspath(folder))
-        if Path(os.path.realpath(self._root)).is_relative_to(real):
+        is_root = os.fspath(folder) == os.fspath(self._root)
+        if not is_root and Path(os.path.realpath(self._root)).is_relative_to(real):
             self._named.append((os.fspath(folder), f"it is a link to a folder around {self._root}"))
             return
         if first != os.fspath(folder):

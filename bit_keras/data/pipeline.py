@@ -8,6 +8,8 @@ of step k without computing the first k batches again.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,6 +22,9 @@ from bit_keras.hyperrule import HyperRule
 # Shuffling, augmentation, mixing and distortion use independent random numbers: each random seed is
 # made from (seed, one of these numbers, position of the image or batch).
 _SHUFFLE, _AUGMENT, _MIX, _DISTORT = range(4)
+
+# A function of a batch of images and labels, such as one that adds the outputs of a teacher.
+Finish = Callable[[tf.Tensor, tf.Tensor], Any]
 
 # Number of batches that are made before a step needs them. The images of one batch of 512 at 384
 # pixels take 0.9 GB.
@@ -34,6 +39,7 @@ def train_batches(
     view: View | None = None,
     distort: View | None = None,
     mix: Mix | None = None,
+    finish: Finish | None = None,
 ) -> tf.data.Dataset:
     """Returns the training batches from `start_step` to the rule's last step.
 
@@ -54,6 +60,7 @@ def train_batches(
         distort: a function that is applied after that to the image, float32 `[crop, crop, 3]` in
             [0, 255].
         mix: the function of a batch that replaces the mixup of the rule.
+        finish: a function `(images, labels) -> element` that is applied to each batch at the end.
 
     Returns:
         A dataset of `rule.steps - start_step` pairs: images, float32 `[batch_size, crop, crop, 3]`
@@ -98,6 +105,8 @@ def train_batches(
         # Only one batch at a time goes through mixup or CutMix, because these operations already
         # run in parallel.
         batches = batches.enumerate(start=start_step).map(mixed, num_parallel_calls=1)
+    if finish is not None:
+        batches = batches.map(finish, num_parallel_calls=1)
     batches = (
         batches.take(num_steps)
         .apply(tf.data.experimental.assert_cardinality(num_steps))
@@ -109,7 +118,12 @@ def train_batches(
     return remember_source(batches, task, task.train, first_elements)
 
 
-def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Dataset:
+def test_batches(  # Of the test split; it is no test.
+    task: Task,
+    rule: HyperRule,
+    batch_size: int,
+    finish: Finish | None = None,  # noqa: PT028
+) -> tf.data.Dataset:
     """Returns the whole test split once, in its fixed order.
 
     Each image is resized to `rule.crop` by `rule.crop` pixels (bilinear, without antialiasing), and
@@ -119,6 +133,7 @@ def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Datase
         task: the task.
         rule: the hyper-parameters; only `crop` is used.
         batch_size: number of images in a batch; the last batch may be smaller.
+        finish: as for `train_batches`.
 
     Returns:
         A dataset of pairs: images, float32 `[B, crop, crop, 3]` in [-1, 1], and one-hot labels,
@@ -132,10 +147,13 @@ def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Datase
 
     num_batches = -(-task.num_test_examples // batch_size)
     elements = task.test.elements()
+    batches = elements.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
+        batch_size
+    )
+    if finish is not None:
+        batches = batches.map(finish, num_parallel_calls=1)
     batches = (
-        elements.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size)
-        .apply(tf.data.experimental.assert_cardinality(num_batches))
+        batches.apply(tf.data.experimental.assert_cardinality(num_batches))
         .prefetch(_PREFETCH)
         .with_options(_shared_by_rows())
     )

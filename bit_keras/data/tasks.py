@@ -67,15 +67,15 @@ class Task:
 
     Attributes:
         name: the name by which the function `task` finds this task.
-        class_names: a name for each label.
+        class_names: a name for each label; empty if the images have no labels.
         image_size: height and width in pixels. If the images differ in size, both are the square
             root of the median area, by which the BiT-HyperRule chooses its resolution.
         train: the examples to train on.
         test: the examples to report the accuracy on.
         flip: True if a horizontal flip keeps the label.
         random_crop: True if a random crop keeps the label.
-        several_labels: True if an image may have several labels, or none. Only pre-training takes
-            such a task.
+        several_labels: True if an image may have several labels, or none. Only pre-training and
+            distillation take such a task.
         background: red, green and blue, 0 to 255, of the colour that shows where an encoded image
             is transparent.
         source: a text, such as the names of the splits, that differs for other data under the
@@ -196,13 +196,14 @@ class _Row:
             argument is the part of the name after the prefix. If the module has a function
             `load_for_pretraining` or `load_for_evaluation` with the same options, pre-training or
             evaluation calls that one.
-        pretraining_only: if True, fine-tuning and evaluation refuse the task.
+        only: "pretrain" or "distill" for a task that fine-tuning and evaluation refuse: the
+            command that it is made for.
     """
 
     prefix: str
     form: str
     module: str
-    pretraining_only: bool = False
+    only: str | None = None
 
     @property
     def has_argument(self) -> bool:
@@ -226,9 +227,10 @@ _TASKS = (
     _Row("flowers", "flowers", "standard"),
     _Row("vtab/", "vtab/TASK", "vtab"),
     _Row("tfds:", "tfds:DATASET", "tfds_tasks"),
-    _Row("imagenet21k", "imagenet21k", "imagenet21k", pretraining_only=True),
-    _Row("tfrecords:", "tfrecords:FOLDER", "records", pretraining_only=True),
-    _Row("labels:", "labels:FILE", "image_list", pretraining_only=True),
+    _Row("imagenet21k", "imagenet21k", "imagenet21k", only="pretrain"),
+    _Row("tfrecords:", "tfrecords:FOLDER", "records", only="pretrain"),
+    _Row("labels:", "labels:FILE", "image_list", only="pretrain"),
+    _Row("pictures:", "pictures:FOLDER", "pictures", only="distill"),
 )
 
 
@@ -257,14 +259,17 @@ def task(name: str, **options: Any) -> Task:
 
 
 def pretraining_task(name: str, **options: Any) -> Task:
-    """Returns the task with a name, for pre-training; its images may have several labels.
+    """Returns the task with a name, for pre-training or distillation.
+
+    Its images may have several labels each, or none.
 
     Args:
         name: a name that `task` takes; "imagenet21k" (a folder of images or of TFRecord files);
-            "tfrecords:FOLDER" (TFRecord files); or "labels:FILE" (a text file that lists images and
-            their labels). The label of "tfds:DATASET" may also be a sequence of class labels.
+            "tfrecords:FOLDER" (TFRecord files); "labels:FILE" (a text file that lists images and
+            their labels); or, for distillation, "pictures:FOLDER" (images without labels). The
+            label of "tfds:DATASET" may also be a sequence of class labels.
         **options: options of this kind of task: see `task`, and `load` in
-            `bit_keras.data.imagenet21k`, `.records` and `.image_list`.
+            `bit_keras.data.imagenet21k`, `.records`, `.image_list` and `.pictures`.
 
     Raises:
         ValueError: an unknown name, or a task that cannot be made; the message says why.
@@ -321,15 +326,15 @@ def check_task_name(name: str, pretraining: bool = False) -> _Row:
     Raises:
         ValueError: an unknown name; the message gives the nearest one.
     """
-    rows = tuple(row for row in _TASKS if pretraining or not row.pretraining_only)
+    rows = tuple(row for row in _TASKS if pretraining or row.only is None)
     row = next((row for row in _TASKS if row.fits(name)), None)
     if row is None:
         forms = {row.prefix.rstrip(":/"): row.form for row in rows}
         nearest = forms[nearest_name(re.split("[:/]", name)[0], forms)]
     elif row not in rows:
         raise ValueError(
-            f"Unknown task {name!r}: {row.form!r} is for pre-training only. Pass it to "
-            f"bit_keras.pretrain (bit-keras pretrain --task), or choose one of {_forms(rows)}."
+            f"The task {name!r} is for bit_keras.{row.only} (bit-keras {row.only} --task) only. "
+            f"Pass it there, or choose one of {_forms(rows)}."
         )
     elif row.module == "vtab" and name.removeprefix(row.prefix) not in VTAB_CLASSES:
         rows = tuple(_Row(form, form, row.module) for form in map("vtab/{}".format, VTAB_CLASSES))

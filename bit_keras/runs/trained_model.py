@@ -205,6 +205,14 @@ def find_model(model: str | os.PathLike, weights: str | None = None) -> SavedMod
     return SavedModel(path, path.stem, crop=record.crop, background=background, record=record)
 
 
+def is_exported(path: object) -> bool:
+    """Returns True for the path of an ONNX file or of the directory of a SavedModel."""
+    if not isinstance(path, str | os.PathLike):
+        return False
+    path = Path(path).expanduser()
+    return path.suffix == ".onnx" or (path / "saved_model.pb").is_file()
+
+
 def _of_run(directory: Path) -> SavedModel:
     if not (directory / run_directory.CONFIG).exists():
         raise ValueError(

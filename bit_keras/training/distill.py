@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from bit_keras.data.class_names import matched, places_of_classes
 from bit_keras.data.tasks import Task, as_task, pretraining_task
@@ -16,9 +17,9 @@ from bit_keras.evaluation.metrics import precision_at_one
 from bit_keras.evaluation.predictions import check_classifier
 from bit_keras.models import zoo
 from bit_keras.models.resnet import ResNetV2
-from bit_keras.models.task_record import class_names_of
 from bit_keras.models.variants import list_models
 from bit_keras.runs import run_directory
+from bit_keras.runs.trained_model import is_exported
 from bit_keras.training.distiller import Distiller
 from bit_keras.training.options import HELD_OUT, KEEP, RunOptions
 from bit_keras.training.preparation import (
@@ -29,22 +30,37 @@ from bit_keras.training.preparation import (
     given,
     hold_out,
     save_memory,
-    state_digest,
     with_classes_of,
 )
 from bit_keras.training.recipes import DISTILL, RECIPES, SMALL_DISTILL, Recipe, UpstreamRule
 from bit_keras.training.run import Result, execute
+from bit_keras.training.teachers import (
+    FEATURES,
+    LOGITS,
+    Teacher,
+    TeacherView,
+    teacher_of_file,
+    teacher_of_model,
+)
 from bit_keras.training.upstream import upstream_run
+
+# The number of training images whose features give the mean and variance of each feature of the
+# teacher: enough for a mean that is right to a few percent of the standard deviation.
+_STANDARDIZED_ON = 2_000
 
 
 def distill(
-    teacher: keras.Model | Callable[[], keras.Model],
+    teacher: keras.Model | str | os.PathLike | Callable[[], keras.Model],
     student: str | ResNetV2,
     task: str | Task,
     *,
     output_dir: str | os.PathLike,
     pretrained: bool | str | os.PathLike = False,
     temperature: float = 1.0,
+    teacher_output: str = LOGITS,
+    teacher_size: int | None = None,
+    teacher_mean: float | Sequence[float] | None = None,
+    teacher_std: float | Sequence[float] | None = None,
     budget: dict[str, float | None] | None = None,
     eval_every: int | None = None,
     held_out: float = HELD_OUT,
@@ -58,25 +74,37 @@ def distill(
     overwrite: bool = False,
     verbose: bool = True,
 ) -> Result:
-    """Trains a student network to predict the same probabilities as a teacher (distillation).
+    """Trains a student network to predict the outputs of a teacher (distillation).
 
     Both networks see the same crop of the same mixture of two images (Inception crop, flip, and
     mixup at every step, Beta(1, 1)). Named models are trained by Adam for the paper's 1200 epochs;
-    R14x0.5 and networks of your own by SGD. Labels are used for the accuracy only.
+    R14x0.5 and networks of your own by SGD. Labels are used for the accuracy only. The images of
+    "pictures:FOLDER" have none: the student then has the teacher's classes, and the accuracy is
+    the share of images for which student and teacher find the same class most probable.
 
     `weights.npz` in the output directory holds the student as an official weight file. A run can be
     interrupted and continued like a run of `bit_keras.finetune`.
 
     Args:
         teacher: a network that gives one logit for each class; or a function that makes it, which
-            is called in the strategy's scope. If it has `class_names`, they are matched with those
-            of the task by name.
+            is called in the strategy's scope; or the path of an ONNX file or of an exported
+            SavedModel, which runs on the CPU while batches are prepared. If it has `class_names`,
+            they are matched with those of the task by name.
         student: a name from `list_models()` or "R14x0.5"; or a `ResNetV2` of your own.
-        task: a name for `bit_keras.task`, or a task, with one label for each image.
+        task: a name for `bit_keras.task`, or a task, with one label for each image; or
+            "pictures:FOLDER", images without labels.
         output_dir: the directory in which the run's files are kept.
         pretrained: the initial weights of a named student, as for its constructor, with a new head;
             False means random weights, as in the paper.
         temperature: the logits of both networks are divided by it; above 0.
+        teacher_output: what the student learns of the teacher: "logits"; "features", the input of
+            the teacher's head; or "both". Features are learned through a dense layer on the
+            student's features, which is not part of the student.
+        teacher_size: side in pixels to which the images of the student are resized for the
+            teacher; None keeps their size.
+        teacher_mean, teacher_std: the teacher takes `(pixel - mean) / std` for pixels from 0 to
+            255; one number, or three for red, green and blue. A file needs them; None, for a Keras
+            model, means images from -1 to 1.
         budget: arguments of `Recipe.rule`: epochs, steps, batch_size, base_lr, warmup_steps,
             weight_decay, crop, schedule.
         eval_every: number of steps between evaluations on held-out training examples, with one
@@ -96,6 +124,7 @@ def distill(
     Raises:
         ValueError: the model or task is unknown, a network does not fit the task, or `output_dir`
             holds another run.
+        ImportError: the teacher is an ONNX file, and onnxruntime is not installed.
         OSError: data or weights are not on this machine, `output_dir` cannot be written, or another
             process trains in it.
         FloatingPointError: the training diverged; the last good state is kept.
@@ -113,34 +142,37 @@ def distill(
         overwrite=overwrite,
         verbose=verbose,
     )
+    view = TeacherView(teacher_output, teacher_size, teacher_mean, teacher_std)
     check_arguments(
         student,
         output_dir=output_dir,
         pretrained=pretrained,
         temperature=temperature,
+        view=view,
         budget=budget,
         options=options,
     )
     chosen = choose_strategy(student, options.strategy)
-    task = with_classes_of(student, as_task(task, pretraining_task))
-    if task.several_labels:
+    task = as_task(task, pretraining_task)
+    labelled = task.num_classes > 0
+    if labelled:
+        task = with_classes_of(student, task)
+    if labelled and task.several_labels:
         raise ValueError(
             f"{task.name} has several labels an image, but the softmax of a teacher stands for one "
-            "label. Choose a task with one label an image."
+            "label. Choose a task with one label an image, or images without labels "
+            "('pictures:FOLDER')."
         )
     task, validation = hold_out(task, options, first_of_stream=True)
     budget = given(budget)
     row = _recipe(student)
     rule = row.rule(task.num_examples, **budget)
-    if not isinstance(teacher, keras.Model):
-        with chosen.scope():
-            teacher = teacher()
+    taught_by, task, places = _fit_teacher(teacher, view, task, rule, chosen)
     # Creating the teacher may use random numbers, so build_network sets the seed afterwards.
     network = build_network(student, task.num_classes, chosen, options, pretrained)
     check_classifier(network, task, rule)
-    task, places = _fit_teacher(teacher, task, rule)
     with chosen.scope():
-        distiller = Distiller(network, teacher, temperature, places)
+        distiller = Distiller(network, taught_by, temperature, places, labelled)
     save_memory(distiller, options.batch_split, None)
     save_memory(network, 1, options.remat)
     run = upstream_run(
@@ -159,14 +191,18 @@ def distill(
             options,
             rule,
             weights="random" if pretrained is False else str(pretrained),
-            teacher=teacher.name,
-            teacher_sha256=state_digest(teacher),
+            teacher=taught_by.name,
+            teacher_sha256=taught_by.sha256,
+            **view.plain(),
             temperature=temperature,
             recipe=row.name,
             budget=budget,
         ),
         compile=functools.partial(_compile, distiller, rule),
+        finish=distiller.with_teacher,
     )
+    if FEATURES in taught_by.widths:
+        distiller.standardize_on(_features_of(taught_by, run.batches(0)))
     return execute(run, Path(output_dir).expanduser())
 
 
@@ -176,6 +212,7 @@ def check_arguments(
     output_dir: str | os.PathLike,
     pretrained: bool | str | os.PathLike,
     temperature: float,
+    view: TeacherView,
     budget: dict[str, float | str | None] | None,
     options: RunOptions,
 ) -> None:
@@ -195,6 +232,7 @@ def check_arguments(
         "command": "distill",
         "model": student if isinstance(student, str) else student.name,
         "weights": "random" if pretrained is False else str(pretrained),
+        **view.plain(),
         "temperature": temperature,
         "recipe": row.name,
         "budget": given(budget),
@@ -210,29 +248,74 @@ def _recipe(student: str | ResNetV2) -> Recipe:
 
 
 def _fit_teacher(
-    teacher: keras.Model, task: Task, rule: UpstreamRule
-) -> tuple[Task, np.ndarray | None]:
-    """Returns the task, and the places of its classes among the teacher's, matched by name.
+    given: keras.Model | str | os.PathLike | Callable[[], keras.Model],
+    view: TeacherView,
+    task: Task,
+    rule: UpstreamRule,
+    strategy: tf.distribute.Strategy,
+) -> tuple[Teacher, Task, np.ndarray | None]:
+    """Returns the teacher, the task, and the places of its classes among the teacher's.
 
-    The places are None if the names of the teacher's classes are not known, or are those of the
-    task in the same order. If the teacher has more classes, the task has a note that says so.
+    The classes are matched by name. The places are None if the names of the teacher's classes are
+    not known, or are those of the task in the same order. If the teacher has more classes, the task
+    has a note that says so. A task without labels gets the classes of the teacher.
 
     Raises:
         ValueError: the teacher does not take the rule's images, or lacks a class of the task.
     """
-    names = class_names_of(teacher)
+    if is_exported(given):
+        teacher, model = teacher_of_file(given, view, rule.crop), None
+    else:
+        with strategy.scope():
+            model = given if isinstance(given, keras.Model) else given()
+        teacher = teacher_of_model(model, view, rule.crop)
+    if not task.num_classes:
+        names = teacher.class_names or tuple(map(str, range(teacher.widths.get(LOGITS, 1))))
+        return teacher, dataclasses.replace(task, class_names=names), None
+    if LOGITS not in teacher.widths:
+        return teacher, task, None
+    names = teacher.class_names
     if names is None or names == task.class_names:
-        check_classifier(teacher, task, rule)
-        return task, None
+        _check_teacher(teacher, model, task, view, rule)
+        return teacher, task, None
     places = places_of_classes(task, names, teacher.name)
-    check_classifier(teacher, matched(task, names, teacher.name), rule)
+    _check_teacher(teacher, model, matched(task, names, teacher.name), view, rule)
     if len(names) > task.num_classes:
         note = (
             f"The teacher has {len(names)} classes; the student learns its probabilities among the "
             f"{task.num_classes} classes of {task.name}."
         )
         task = dataclasses.replace(task, note=f"{task.note} {note}".strip())
-    return task, places
+    return teacher, task, places
+
+
+def _check_teacher(
+    teacher: Teacher,
+    model: keras.Model | None,
+    task: Task,
+    view: TeacherView,
+    rule: UpstreamRule,
+) -> None:
+    """Raises a ValueError unless the teacher gives logits of the task's classes."""
+    if model is not None and view.mean is None and view.size is None:
+        check_classifier(model, task, rule)
+    elif teacher.widths[LOGITS] != task.num_classes:
+        raise ValueError(
+            f"The teacher {teacher.name} gives {teacher.widths[LOGITS]} logits, but {task.name} "
+            f"has {task.num_classes} classes. Choose a teacher of these classes, or images without "
+            "labels ('pictures:FOLDER')."
+        )
+
+
+def _features_of(teacher: Teacher, batches: tf.data.Dataset) -> np.ndarray:
+    """Returns the teacher's features of some training images, `[images, width]`."""
+    found = []
+    for images, batch in batches:
+        outputs = batch if teacher.in_pipeline else teacher.teach(images)
+        found.append(outputs[FEATURES].numpy())
+        if sum(map(len, found)) >= _STANDARDIZED_ON:
+            break
+    return np.concatenate(found)
 
 
 def _compile(distiller: Distiller, rule: UpstreamRule) -> None:

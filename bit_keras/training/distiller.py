@@ -1,4 +1,4 @@
-"""A Keras model that trains a student network to predict a teacher's probabilities."""
+"""A Keras model that trains a student network to predict the outputs of a teacher."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,28 @@ import numpy as np
 from keras import ops
 
 from bit_keras.models.model import Model
+from bit_keras.training.teachers import FEATURES, LOGITS, Teacher
+
+# The key of the labels in a batch that also has the teacher's outputs.
+LABELS = "labels"
 
 
 class Distiller(Model):
-    """Trains a student network to predict the probabilities of a teacher for the same images.
+    """Trains a student network to predict a teacher's probabilities, features or both.
 
-        loss = temperature**2 * KL(softmax(teacher / temperature) || softmax(student / temperature))
+        loss of the logits   = temperature**2 *
+                               KL(softmax(teacher / temperature) || softmax(student / temperature))
+        loss of the features = mean((standardized features of the teacher
+                                     - dense layer of the student's features)**2)
 
-    The loss is a mean over images, in nats; the factor keeps the size of its gradient the same at
-    every temperature. Labels are used for the metrics only. The teacher's weights are not part of
-    this model, so they are neither trained nor saved with it.
+    The loss is their sum, a mean over images; the divergence is in nats, and the factor keeps the
+    size of its gradient the same at every temperature. Each feature of the teacher is standardized
+    with its mean and variance over some images (`standardize_on`). Labels are used for the metrics
+    only; if the student's images have no labels, the teacher's most probable class is the label.
+
+    The teacher's weights are not part of this model, so they are neither trained nor saved with it.
+    The dense layer on the student's features is saved with the training state, and is not part of
+    the student.
 
     `keras.distillation.Distiller` is not used, because it is a plain keras.Model, which is not
     right under several workers, saves the teacher with each state, and raises all probabilities to
@@ -24,37 +36,85 @@ class Distiller(Model):
 
     Args:
         student: gives logits; it is trained.
-        teacher: gives logits of the same classes, or of more.
+        teacher: its logits are of the same classes, or of more.
         temperature: above 0; the paper's is 1.
         places: the place of each of the student's classes among the teacher's; None if both have
             the same classes in the same order.
+        labelled: if False, the images have no labels.
     """
 
     def __init__(
         self,
         student: keras.Model,
-        teacher: keras.Model,
+        teacher: Teacher,
         temperature: float = 1.0,
         places: Sequence[int] | None = None,
+        labelled: bool = True,
     ):
         # Keras scales the loss if the policy is mixed_float16, so the student's policy is set here.
         super().__init__(name=f"{student.name}_distiller", dtype=student.dtype_policy)
         self.student = student
-        # A Keras loss object divides its value by the number of replicas, which is needed here.
-        self._divergence = _Divergence(temperature)
-        # Keras tracks layers that are attributes. A function hides the teacher, so that its weights
-        # are not part of this model.
-        self._teach = lambda images: _chosen(teacher(images, training=False), places)
+        # Keras loss objects divide their values by the number of replicas, which is needed here.
+        self._losses_of = {}
+        if LOGITS in teacher.widths:
+            self._losses_of[LOGITS] = _Divergence(temperature)
+        if FEATURES in teacher.widths:
+            self._losses_of[FEATURES] = keras.losses.MeanSquaredError()
+            width = teacher.widths[FEATURES]
+            self.standardization = keras.layers.Normalization(dtype="float32")
+            self.standardization.build((None, width))
+            self.projection = keras.layers.Dense(width, dtype="float32", name="projection")
+            pooled = student.endpoints["features"]
+            self.projection.build(pooled.shape)
+            both = keras.Model(student.inputs, [student.outputs[0], pooled])
+            # Keras tracks layers that are attributes. A function hides this second model of the
+            # student's layers.
+            self._run_student = lambda images, training: both(images, training=training)
+        self._teach = teacher.teach
+        self._in_pipeline, self._places, self._labelled = teacher.in_pipeline, places, labelled
+
+    def standardize_on(self, features: np.ndarray) -> None:
+        """Sets the mean and variance of each feature of the teacher from those of some images."""
+        self.standardization.adapt(features)
+
+    def with_teacher(self, images, labels):
+        """Returns a batch, with the teacher's outputs if the teacher runs in the input pipeline."""
+        if not self._in_pipeline:
+            return images, labels
+        return images, {LABELS: labels, **self._teach(images)}
 
     def call(self, images, training=False):
-        return self.student(images, training=training)
+        if FEATURES not in self._losses_of:
+            return self.student(images, training=training)
+        logits, features = self._run_student(images, training)
+        return {LOGITS: logits, FEATURES: self.projection(features)}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return self._divergence(ops.stop_gradient(self._teach(x)), y_pred)
+        teacher, student = self._taught(x, y), _named(y_pred)
+        return sum(loss(teacher[name], student[name]) for name, loss in self._losses_of.items())
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        logits = _named(y_pred)[LOGITS]
+        if self._labelled:
+            labels = y[LABELS] if self._in_pipeline else y
+        elif LOGITS in self._losses_of:
+            labels = ops.one_hot(ops.argmax(self._taught(x, y)[LOGITS], axis=-1), logits.shape[-1])
+        else:
+            labels = ops.zeros_like(logits)
+        return super().compute_metrics(x, labels, logits, sample_weight)
+
+    def _taught(self, images, batch) -> dict:
+        """Returns the outputs that the student learns: logits of its classes, scaled features."""
+        outputs = dict(batch if self._in_pipeline else self._teach(images))
+        if LOGITS in self._losses_of and self._places is not None:
+            outputs[LOGITS] = ops.take(outputs[LOGITS], np.asarray(self._places), axis=-1)
+        if FEATURES in self._losses_of:
+            outputs[FEATURES] = self.standardization(outputs[FEATURES])
+        return {name: ops.stop_gradient(outputs[name]) for name in self._losses_of}
 
 
-def _chosen(logits, places: Sequence[int] | None):
-    return logits if places is None else ops.take(logits, np.asarray(places), axis=-1)
+def _named(outputs) -> dict:
+    return outputs if isinstance(outputs, dict) else {LOGITS: outputs}
 
 
 class _Divergence(keras.losses.Loss):

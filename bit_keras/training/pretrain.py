@@ -125,6 +125,11 @@ def pretrain(
     row = _recipe(recipe, model)
     augmentation = augmentations.checked(augmentation)
     task = with_classes_of(model, as_task(task, pretraining_task))
+    if not task.num_classes:
+        raise ValueError(
+            f"The images of {task.name} have no labels. Choose a task with labels, or distill a "
+            "teacher into the network (bit_keras.distill, bit-keras distill)."
+        )
     task, validation = hold_out(task, options, first_of_stream=True)
     budget = given(budget)
     rule = row.rule(task.num_examples, **budget)

@@ -34,6 +34,7 @@ def upstream_run(
     configuration: dict,
     compile: Callable[[], None],
     augmentation: dict[str, Callable] | None = None,
+    finish: pipeline.Finish | None = None,
 ) -> Run:
     """Prepares a run of pre-training or distillation, which trains on Inception crops.
 
@@ -41,12 +42,15 @@ def upstream_run(
         trained: the model that is trained and evaluated; it has a loss and an accuracy.
         network: the network whose weights are written: `trained`, or a part of it.
         augmentation: arguments of `pipeline.train_batches`, from `data.keras_cv_augmentation`.
+        finish: the function of each batch, in training and evaluation, as for
+            `pipeline.train_batches`.
         task, rule, held_out, strategy, options, configuration, compile: as for `Run`.
 
     Raises:
         ValueError: the official format cannot hold the network's weights.
     """
     _check_storable(network)
+    scorer = functools.partial(_scorer, rule, finish)
     return Run(
         network=network,
         trained=trained,
@@ -64,21 +68,22 @@ def upstream_run(
             rule,
             options.seed,
             view=inception_view(rule.crop, task.flip),
+            finish=finish,
             **(augmentation or {}),
         ),
-        scorer=functools.partial(_scorer, rule),
-        test=functools.partial(_test, trained, network, task, rule),
+        scorer=scorer,
+        test=functools.partial(_test, trained, network, scorer(task), task.num_test_examples),
     )
 
 
-def _scorer(rule: UpstreamRule, task: Task) -> Score:
+def _scorer(rule: UpstreamRule, finish: pipeline.Finish | None, task: Task) -> Score:
     """Returns a function that computes loss and accuracy batch by batch, to save memory.
 
     For example, the logits of 51 200 images and 21 843 classes would take 4.5 GB.
     """
 
     def score(trained: Model, callbacks: list[keras.callbacks.Callback]) -> dict[str, float]:
-        batches = pipeline.test_batches(task, rule, BATCH_SIZE)
+        batches = pipeline.test_batches(task, rule, BATCH_SIZE, finish)
         # The metrics of the training are restored after the evaluation, because the progress bar
         # shows them again.
         metrics = trained.metrics_variables
@@ -92,11 +97,11 @@ def _scorer(rule: UpstreamRule, task: Task) -> Score:
     return score
 
 
-def _test(trained: Model, network: ResNetV2, task: Task, rule: UpstreamRule) -> Tested:
+def _test(trained: Model, network: ResNetV2, score: Score, num_test_examples: int) -> Tested:
     # With ema, Keras' fit replaces the weights by their average when it ends. A run that was killed
     # after its last step does not call fit again, so the weights are replaced here.
     trained.optimizer.finalize_variable_values(trained.trainable_variables)
-    scores = _scorer(rule, task)(trained, [])
+    scores = score(trained, [])
     if not math.isfinite(scores["loss"]):
         raise FloatingPointError(
             f"The loss on the test images is {scores['loss']}: training diverged at its end. Lower "
@@ -105,7 +110,7 @@ def _test(trained: Model, network: ResNetV2, task: Task, rule: UpstreamRule) -> 
     metrics = {
         "test_accuracy": scores["accuracy"],
         "test_loss": scores["loss"],
-        "num_test_examples": task.num_test_examples,
+        "num_test_examples": num_test_examples,
     }
     return Tested(metrics, {run_directory.WEIGHTS: functools.partial(save_npz, network)})
 

@@ -27,16 +27,24 @@ def test_unknown_name(name, nearest):
     assert repr(name) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["imagenet21k", "tfrecords:x", "labels:x"])
-def test_a_task_for_pretraining_only_is_refused_for_fine_tuning(name):
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("imagenet21k", "pretrain"),
+        ("tfrecords:x", "pretrain"),
+        ("labels:x", "pretrain"),
+        ("pictures:x", "distill"),
+    ],
+)
+def test_a_task_of_one_command_is_refused_for_fine_tuning(name, command):
     for use in (task, lambda name: bit_keras.finetune("R14x0.5", name, output_dir="unused")):
-        with pytest.raises(ValueError, match=f"Unknown task '{name}': .* is for pre-training only"):
+        with pytest.raises(ValueError, match=f"'{name}' is for bit_keras.{command} .* only"):
             use(name)
 
 
 def test_pretraining_knows_every_task():
     assert pretraining_task("digits").num_classes == 10
-    with pytest.raises(ValueError, match=r"mean 'labels:FILE'\? Known: digits, .*, labels:FILE\."):
+    with pytest.raises(ValueError, match=r"mean 'labels:FILE'\? Known: digits, .*, labels:FILE, "):
         pretraining_task("label:x")
 
 
