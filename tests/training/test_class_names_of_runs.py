@@ -15,6 +15,7 @@ from bit_keras.training import distill as distilling
 from bit_keras.training.distiller import Distiller
 from bit_keras.training.options import RunOptions
 from bit_keras.training.preparation import hold_out
+from bit_keras.training.teachers import TeacherView, teacher_of_model
 
 pytestmark = pytest.mark.usefixtures("no_drawing", "eager")
 
@@ -76,7 +77,8 @@ def test_several_seeds_leave_the_names_of_the_network_as_they_were(tmp_path):
 def test_a_teacher_is_matched_with_the_task_by_name(more):
     teacher = named_network([*PLACES, *([1] * len(more))], (*NAMES, *more))
     task = other_order()
-    fitted, places = distilling._fit_teacher(teacher, task, rule(task))
+    teacher = teacher_of_model(teacher, TeacherView(), rule(task).crop)
+    fitted, places = distilling._fit_classes(teacher, task, rule(task))
     assert list(places) == [1, 2, 0]
     assert bool(fitted.note) == bool(more)
     student = level_network([0, 2, 3])  # the classes of the task, in its order
@@ -88,13 +90,15 @@ def test_a_teacher_is_matched_with_the_task_by_name(more):
 
 def test_a_teacher_without_a_class_of_the_task_is_refused():
     task = other_order()
+    teacher = teacher_of_model(named_network([0, 2], ("bee", "cat")), TeacherView(), 32)
     with pytest.raises(ValueError, match="Only the task has: 'ant'"):
-        distilling._fit_teacher(named_network([0, 2], ("bee", "cat")), task, rule(task))
+        distilling._fit_classes(teacher, task, rule(task))
 
 
 def test_a_teacher_without_names_gives_the_logits_of_the_task():
     task = other_order()
-    assert distilling._fit_teacher(level_network([0, 2, 3]), task, rule(task)) == (task, None)
+    teacher = teacher_of_model(level_network([0, 2, 3]), TeacherView(), 32)
+    assert distilling._fit_classes(teacher, task, rule(task)) == (task, None)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from training.stopped import stopped_at
 from training.upstream_data import FILES, assert_close, assert_equal, fashion, noise_task, values
 
 import bit_keras
-from bit_keras.training.distill import Distiller
+from bit_keras.training.distiller import Distiller
+from bit_keras.training.teachers import Teacher
 
 pytestmark = pytest.mark.usefixtures("no_drawing")
 
@@ -44,6 +45,13 @@ def dense(seed):
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
 
+def as_teacher(model):
+    def teach(inputs):
+        return {"logits": model(inputs, training=False)}
+
+    return Teacher("teacher", "", teach, {"logits": 3}, in_pipeline=False)
+
+
 def probabilities(logits):
     exponents = np.exp(logits - logits.max(1, keepdims=True))
     return exponents / exponents.sum(1, keepdims=True)
@@ -52,7 +60,7 @@ def probabilities(logits):
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_loss_and_its_gradient(temperature):
     master, student = dense(0), dense(1)
-    distiller = Distiller(student, master, temperature)
+    distiller = Distiller(student, as_teacher(master), temperature)
     x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
     said, learned = (
         probabilities(net(x).numpy().astype("float64") / temperature) for net in (master, student)
@@ -74,7 +82,7 @@ def test_a_student_that_is_sure_and_wrong_learns():
     master, student = dense(0), dense(1)
     master.set_weights([np.zeros((4, 3)), np.array([9, 0, 0])])
     student.set_weights([np.zeros((4, 3)), np.array([0, 30, 0])])
-    distiller = Distiller(student, master)
+    distiller = Distiller(student, as_teacher(master))
     x = np.zeros((2, 4), "float32")
     distiller.compile(keras.optimizers.SGD(1.0), jit_compile=False)
     distiller.fit(x, np.eye(3, dtype="float32")[:2], verbose=0)
@@ -91,7 +99,7 @@ def test_a_student_that_is_sure_and_wrong_learns():
 
 def test_the_teacher_is_no_part_of_it():
     master, student = dense(0), dense(1)
-    distiller = Distiller(student, master)
+    distiller = Distiller(student, as_teacher(master))
     assert [id(weight) for weight in distiller.weights] == [
         id(weight) for weight in student.weights
     ]
@@ -100,7 +108,7 @@ def test_the_teacher_is_no_part_of_it():
 
 def test_a_float16_loss_is_scaled():
     student = QuickResNet(dtype="mixed_float16")
-    distiller = Distiller(student, teacher())
+    distiller = Distiller(student, as_teacher(teacher()))
     distiller.compile("sgd")
     assert isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
 

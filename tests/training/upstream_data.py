@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from array_tasks import array_task
+from PIL import Image
 
 from bit_keras.data.tasks import Examples
 
@@ -62,6 +63,17 @@ def fashion(several=False):
     train, test = parts
     task = dataclasses.replace(train, name="fashion", test=test.train)
     return several_labels(task, SECOND) if several else task
+
+
+def write_pictures(root, count=20, size=40):
+    """Writes pictures of one colour each, some in the folder and some in subfolders of it."""
+    for number in range(count):
+        folder = root / ("", "a", "b/c")[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        colour = np.random.default_rng(number).integers(0, 256, 3)
+        pixels = np.full([size, size, 3], colour, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
 
 
 def values(model):
