@@ -19,6 +19,14 @@ from bit_keras.cli.flags import (
 )
 from bit_keras.cli.pretrain import UPSTREAM_BUDGET_FLAGS
 
+# fmt: off
+BUDGET_FLAGS = (
+    *UPSTREAM_BUDGET_FLAGS,
+    (NUMBER, "mixup_alpha", None, "mixup draws from Beta(mixup_alpha, mixup_alpha), and 0 means no "
+     "mixup, instead of the recipe's"),
+)
+# fmt: on
+
 
 def _run(values: flags.FlagValues, teacher: str) -> None:
     from bit_keras.models.variants import SMALL
@@ -45,7 +53,7 @@ def _run(values: flags.FlagValues, teacher: str) -> None:
         "output_dir": values.output_dir or Path("runs", name),
         "pretrained": values.weights or False,
         "temperature": values.temperature,
-        "budget": {name: values[name].value for _, name, _, _ in UPSTREAM_BUDGET_FLAGS},
+        "budget": {name: values[name].value for _, name, _, _ in BUDGET_FLAGS},
     }
     # Reading a task may take minutes, so everything else is checked before it.
     check_arguments(student, **arguments, view=TeacherView(**view), options=RunOptions(**options))
@@ -77,7 +85,7 @@ COMMAND = Command(
          "any folders, for which the student gets the teacher's classes"),
         (TEXT, "output_dir", None, "directory of the run; by default runs/distill-MODEL-TASK"),
         (NUMBER, "temperature", 1.0, "the logits of both networks are divided by this number"),
-        *UPSTREAM_BUDGET_FLAGS,
+        *BUDGET_FLAGS,
         *TRAINING_TASK_FLAGS,
         *RUN_FLAGS,
     ),

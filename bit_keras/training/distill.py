@@ -106,7 +106,7 @@ def distill(
             255; one number, or three for red, green and blue. A file needs them; None, for a Keras
             model, means images from -1 to 1.
         budget: arguments of `Recipe.rule`: epochs, steps, batch_size, base_lr, warmup_steps,
-            weight_decay, crop, schedule.
+            weight_decay, crop, schedule, mixup_alpha.
         eval_every: number of steps between evaluations on held-out training examples, with one
             more after the last step; None holds out no examples.
         held_out: fraction of the training examples that `eval_every` holds out.

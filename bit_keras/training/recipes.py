@@ -94,6 +94,7 @@ class UpstreamRule:
             "steps": (self.steps < _STEPS_END, "below 2**63"),
             "base_lr": (0 < self.base_lr < math.inf, "above 0, and finite"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or above, and finite"),
+            "mixup_alpha": (0 <= self.mixup_alpha < math.inf, "0 or above, and finite"),
             "warmup_steps": (
                 is_integer(self.warmup_steps) and 0 <= self.warmup_steps < self.steps,
                 f"from 0 to {self.steps - 1}, an integer below the number of steps (give "
@@ -194,6 +195,7 @@ class Recipe:
         crop: int | None = None,
         loss: str | None = None,
         schedule: str | None = None,
+        mixup_alpha: float | None = None,
     ) -> UpstreamRule:
         """Returns the hyper-parameters for a training set; arguments that are None change nothing.
 
@@ -209,6 +211,7 @@ class Recipe:
             crop: side of the training image in pixels.
             loss: "softmax" or "sigmoid".
             schedule: "cosine", or "steps" for a recipe with `decay_epochs`.
+            mixup_alpha: as for `UpstreamRule`.
 
         Raises:
             ValueError: a value is out of range; the message names it.
@@ -245,7 +248,7 @@ class Recipe:
             batch_size=batch_size,
             weight_decay=self.weight_decay if weight_decay is None else weight_decay,
             crop=self.crop if crop is None else crop,
-            mixup_alpha=self.mixup_alpha,
+            mixup_alpha=self.mixup_alpha if mixup_alpha is None else mixup_alpha,
             clip_norm=self.clip_norm,
         )
 
