@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from bit_keras.costing.cost import Cost
     from bit_keras.data.tasks import Task
 
-# The number of images that each family was pre-trained on (arXiv 1912.11370, section 4.1).
+# The number of images that the models of each family were pre-trained on (arXiv 1912.11370, section
+# 4.1).
 _UPSTREAM_IMAGES = {"BiT-S": 1_281_167, "BiT-M": 14_197_122, "BiT-L": 300_000_000}
 
 _GIB = 2**30
 
-# A printed number: its label, the function that reads it from a cost, and the function that makes a
-# text of it. A number that is None is left out.
+# A row of a printed table: a label, a function that reads a number from a `Cost`, and a function
+# that formats the number. A row whose number is None is left out.
 _Row = tuple[str, Callable[[Any], float | None], Callable[[Any], str]]
 
 
@@ -98,11 +99,12 @@ def _run(values: flags.FlagValues) -> None:
 
 
 def _advice(name: str, plan: dict[str, Any]) -> str:
-    """Returns a sentence on what would make a model fit, of which not one image fits a device."""
+    """Returns advice for a model that does not fit a device with even one image: flags that fit."""
     from bit_keras.costing.cost import DTYPES, REMAT, cost
 
     def largest(dtype: str, remat: str | None) -> int:
-        with contextlib.suppress(ValueError):  # The device does not compute in this dtype.
+        # `cost` raises a ValueError for a dtype in which the device cannot compute.
+        with contextlib.suppress(ValueError):
             return cost(name, **{**plan, "dtype": dtype, "remat": remat}).largest_batch
         return 0
 
@@ -145,7 +147,7 @@ def _pretraining(model: str) -> dict[str, int]:
 
 
 def print_costs(costs: Mapping[str, Cost], title: str) -> None:
-    """Prints the costs of several models as one table; of a single model, one number a line.
+    """Prints the costs of several models as one table, or a single model's costs as a list.
 
     Args:
         costs: the cost of each model, by the model's name.

@@ -1,4 +1,4 @@
-"""The command `bit-keras distill`."""
+"""`bit-keras distill`: trains a small network to predict the probabilities of a large one."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,8 @@ def _run(values: flags.FlagValues, teacher: str) -> None:
     from bit_keras.models.variants import SMALL
     from bit_keras.runs.trained_model import find_model
 
-    # A wrong teacher is refused here, before the import of TensorFlow below takes seconds.
+    # A wrong name of a teacher is refused here, before the import of TensorFlow below takes
+    # seconds.
     source = find_model(teacher, values.teacher_weights)
     from bit_keras.training.distill import check_arguments, distill
     from bit_keras.training.options import RunOptions
@@ -36,7 +37,7 @@ def _run(values: flags.FlagValues, teacher: str) -> None:
         "temperature": values.temperature,
         "budget": {name: values[name].value for _, name, _, _ in UPSTREAM_BUDGET_FLAGS},
     }
-    # Reading a task may take minutes, so everything else is checked before it.
+    # Reading a task may take minutes, so all other arguments are checked first.
     check_arguments(student, **arguments, options=RunOptions(**options))
     distill(source.load, student, task_of(values), **arguments, **options)
 

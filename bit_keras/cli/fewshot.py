@@ -1,4 +1,4 @@
-"""The command `bit-keras fewshot`."""
+"""`bit-keras fewshot`: measures the accuracy for several numbers of images per class."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ def _run(values: flags.FlagValues) -> None:
         "recipe": values.recipe,
         "budget": budget_of(values),
     }
-    # Reading a task may take minutes, so everything else is checked before it.
+    # Reading a task may take minutes, so all other arguments are checked first.
     check_arguments(model, **training)
     fewshot(
         model,

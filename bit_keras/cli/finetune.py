@@ -1,4 +1,4 @@
-"""The command `bit-keras finetune`."""
+"""`bit-keras finetune`: fine-tunes a network on a task."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def _run(values: flags.FlagValues) -> None:
         "examples_per_class": values.examples_per_class,
         **options_of(values),
     }
-    # Reading a task may take minutes, so everything else is checked before it.
+    # Reading a task may take minutes, so all other arguments are checked first.
     if several:
         del arguments["seed"]
         seeds = whole_numbers(values, "seeds")

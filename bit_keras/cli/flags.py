@@ -41,11 +41,11 @@ class Command:
 
 
 def _option_flags() -> dict[str, tuple]:
-    """Maps the name of each option in `RunOptions` that has a help text to its flag."""
+    """Returns a dict from each option of `RunOptions` that has a help text to its flag."""
     found = {}
     for option in dataclasses.fields(RunOptions):
         if "help" in option.metadata:
-            # The type of an option is T or `T | None`, such as `int | None`.
+            # An option is of a type T or `T | None`, such as `int | None`. The flag is of type T.
             kind = option.type if option.type in _DEFINE else option.type.__args__[0]
             found[option.name] = (
                 _DEFINE[kind],
@@ -102,7 +102,7 @@ TASK_OPTION_FLAGS = (
     (TEXT, "label_key", None, "name of the feature of a tfds: task that holds the label"),
 )
 
-# The options of a task that somebody trains on.
+# The flags for the options of a task that a network is trained on.
 TRAINING_TASK_FLAGS = (
     *TASK_OPTION_FLAGS,
     (SWITCH, "flip", None, "flip training images at random; --noflip where a flip changes the "
@@ -134,14 +134,14 @@ AUGMENTATION_FLAG = (
 
 
 def given(values: flags.FlagValues, rows: tuple[tuple, ...]) -> dict:
-    """Returns the values of the flags in these rows that differ from their defaults, by name."""
+    """Returns a dict of the flags in `rows` whose values differ from their defaults."""
     return {
         name: values[name].value for _, name, default, _ in rows if values[name].value != default
     }
 
 
 def task_of(values: flags.FlagValues):
-    """Returns the task that `TASK_FLAG` and the flags of its options ask for."""
+    """Returns the task that the flag `--task` and the flags for its options ask for."""
     from bit_keras.data.tasks import task
 
     rows = TRAINING_TASK_FLAGS if "flip" in values else TASK_OPTION_FLAGS
@@ -154,13 +154,14 @@ def budget_of(values: flags.FlagValues) -> dict:
 
 
 def options_of(values: flags.FlagValues) -> dict:
-    """Creates the tf.distribute strategy, and returns the fields of `RunOptions` from the flags.
+    """Creates the tf.distribute strategy; returns the flags' values as arguments of `RunOptions`.
 
     The strategy is made here, because several workers must connect before TensorFlow computes
     anything, such as reading a task.
     """
     options = {name: values[name].value for _, name, _, _ in RUN_FLAGS}
-    RunOptions(**options)  # It refuses values out of range before TensorFlow looks for devices.
+    # `RunOptions` refuses values out of range before TensorFlow looks for devices below.
+    RunOptions(**options)
     from bit_keras.distribution.strategy import strategy
 
     strategy(values.strategy)
@@ -168,12 +169,12 @@ def options_of(values: flags.FlagValues) -> dict:
 
 
 def pretrained_of(values: flags.FlagValues) -> bool | str:
-    """Returns the value of the constructors' argument `pretrained` for the flag `--weights`."""
+    """Returns the value for `pretrained=` that the flag `--weights` asks for."""
     return {None: True, "none": False}.get(values.weights, values.weights)
 
 
 def whole_numbers(values: flags.FlagValues, name: str) -> tuple[int, ...]:
-    """Returns the integers of a flag that takes a list.
+    """Returns the list of integers that is the value of a command-line flag.
 
     Raises:
         ValueError: a value of the list is not an integer.

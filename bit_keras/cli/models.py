@@ -48,7 +48,7 @@ COMMAND = Command(
 
 
 def print_models() -> None:
-    """Prints a table with a row for each model."""
+    """Prints a table with a row for each model of the zoo."""
     table = Table("model", "units", "width", "upstream data", "checkpoints")
     table.add_column("parameters without head", justify="right")
     for variant in VARIANTS.values():
@@ -102,7 +102,7 @@ def print_model(name: str) -> None:
 
 
 def print_places(name: str | None) -> None:
-    """Prints three lines for each published file: its address, its path, and its digest.
+    """Prints the address, the path and the digest of each published file, each on its own line.
 
     Args:
         name: the model whose files are shown; None is all models.
@@ -124,7 +124,7 @@ def print_places(name: str | None) -> None:
 
 
 def print_cache() -> bool:
-    """Prints whether each cached file has changed since its download; returns True if any has."""
+    """Prints for each cached file whether it has changed; returns True if a file has changed."""
     changed = False
     table = Table("file", "since its first download")
     for path, state in cache.verify():

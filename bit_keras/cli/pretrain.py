@@ -1,4 +1,4 @@
-"""The command `bit-keras pretrain`."""
+"""`bit-keras pretrain`: trains a network from random weights, and writes a weight file."""
 
 import re
 from pathlib import Path
@@ -49,7 +49,7 @@ def _run(values: flags.FlagValues) -> None:
         "augmentation": values.augmentation,
         "ema": values.ema,
     }
-    # Reading a task may take minutes, so everything else is checked before it.
+    # Reading a task may take minutes, so all other arguments are checked first.
     check_arguments(model, values.recipe, **arguments, options=RunOptions(**options))
     task = pretraining_task(values.task, **given(values, TRAINING_TASK_FLAGS))
     pretrain(model, task, values.recipe, **arguments, **options)

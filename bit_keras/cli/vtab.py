@@ -1,4 +1,4 @@
-"""The command `bit-keras vtab`."""
+"""`bit-keras vtab`: fine-tunes a network on the tasks of VTAB-1k, and reports the score."""
 
 from pathlib import Path
 
