@@ -1,4 +1,4 @@
-"""Evaluates a model on a task's whole test split: in memory, or kept in a directory."""
+"""Evaluates a model on a task's whole test split, with or without a directory for the results."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def evaluate(model: keras.Model, task: str | Task, rule: HyperRule | None = None
 
 
 def by_class_name(values: np.ndarray, task: Task) -> dict[str, float | None]:
-    """Maps each class name to the value of its class; a value of nan becomes None.
+    """Returns a dict from each class name to the value of the class; a value of nan becomes None.
 
     Raises:
         ValueError: two classes have the same name.
@@ -92,7 +92,7 @@ def by_class_name(values: np.ndarray, task: Task) -> dict[str, float | None]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A checked evaluation of a saved or published model, which has not been run yet.
+    """An evaluation of a saved or published model: checked and ready to be run.
 
     Attributes:
         network: the model.
@@ -163,10 +163,11 @@ def prepare_evaluation(
         **task.identity,
         "crop": rule.crop,
     }
-    # The size of the training split does not change the result of an evaluation.
+    # The size of the training split does not change the result of an evaluation, so it is not part
+    # of the evaluation's configuration.
     del configuration["num_examples"]
 
-    # All arguments are checked before the first file is written.
+    # All arguments have been checked by now. `claim` writes the first file of the evaluation.
     finished = run_directory.claim(directory, configuration, overwrite)
     return Evaluation(network, task, rule, configuration, directory, finished, fitting.notes)
 
@@ -201,7 +202,7 @@ def _fitting_task(
 
 
 def _check_head(source: SavedModel | ZooModel, task: Task) -> None:
-    """Raises a ValueError if a checkpoint has other classes, before it is downloaded."""
+    """Raises a ValueError, before any download, if a checkpoint has another number of classes."""
     if source.classes not in (None, task.num_classes):
         raise ValueError(
             f"{source.name} with the weights {source.weights!r} has {source.classes} classes; "
@@ -217,7 +218,7 @@ def _default_directory(source: SavedModel | ZooModel, task: Task) -> Path:
 
 
 def _check_directory(directory: Path, overwrite: bool) -> None:
-    """Raises a ValueError if the directory holds a trained model, which must not be overwritten."""
+    """Raises a ValueError if a directory holds a trained model or a run that is no evaluation."""
     if (directory / run_directory.MODEL).exists():
         found = f"a {run_directory.MODEL}"
     elif (directory / run_directory.SEEDS).exists() or run_directory.seed_runs(directory):
@@ -228,7 +229,9 @@ def _check_directory(directory: Path, overwrite: bool) -> None:
         except ValueError:
             if not overwrite:
                 raise
-            command = COMMAND  # A damaged config.json may be overwritten if there is no model.
+            # With `overwrite`, a damaged config.json is replaced, because the directory holds no
+            # trained model.
+            command = COMMAND
         found = None if command == COMMAND else f"a run of bit-keras {command}"
     else:
         found = None
@@ -240,7 +243,7 @@ def _check_directory(directory: Path, overwrite: bool) -> None:
 
 
 def _rule(network: keras.Model, task: Task, crop: int | None) -> HyperRule:
-    """Returns the BiT-HyperRule with the given `crop`, or with the network's fixed input size."""
+    """Returns the BiT-HyperRule with this `crop`; for None, with the network's fixed input size."""
     rule = HyperRule.for_task(task.num_examples, task.image_size, network.name)
     shape = getattr(network, "input_shape", None)
     if crop is None and isinstance(shape, tuple) and len(shape) == 4:
@@ -256,7 +259,7 @@ def _digest(file: Path) -> str:
 
 
 def run_evaluation(evaluation: Evaluation, progress_bar: bool = False) -> tuple[dict, Predictions]:
-    """Runs an evaluation, and writes its results to its directory.
+    """Runs a prepared evaluation, and writes the results to the evaluation's directory.
 
     The files are metrics.json (with the accuracy of each class), per_class.csv,
     confusion_matrix.png and worst_mistakes.png.
@@ -274,7 +277,7 @@ def run_evaluation(evaluation: Evaluation, progress_bar: bool = False) -> tuple[
     """
     task, rule, directory = evaluation.task, evaluation.rule, evaluation.directory
     for name in (PER_CLASS, CONFUSION, MISTAKES):
-        # Files of an earlier evaluation are removed.
+        # Tables and pictures of an earlier evaluation in this directory are removed.
         (directory / name).unlink(missing_ok=True)
     start = time.monotonic()
     predictions = predict(evaluation.network, task, rule, progress_bar)
@@ -297,7 +300,7 @@ def run_evaluation(evaluation: Evaluation, progress_bar: bool = False) -> tuple[
 
 
 def write_classes(predictions: Predictions, task: Task, path: Path) -> None:
-    """Writes a CSV file: each class, its test images, how many are right, accuracy (0 to 1).
+    """Writes a CSV file with a row for each class: test images, number right, accuracy (0 to 1).
 
     The accuracy of a class without test images is left empty.
 

@@ -12,17 +12,18 @@ from bit_keras.hyperrule import HyperRule
 from bit_keras.models.model import Model
 from bit_keras.models.resnet import ResNetV2
 
-# The strength of the regularization and the value of the bias column are those of
+# The strength of the linear probe's regularization and the value of its bias column are taken from
 # google-research/big_vision, evaluators/fewshot_lsr.py.
 L2, _BIAS = 2.0**10, 100.0
 
-# A feature may be constant over a few images, so this number is added to the standard deviation.
+# This number is added to the standard deviation of each feature, by which the feature is divided:
+# the standard deviation is 0 if a feature is the same for all images.
 _EPSILON = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """A linear classifier of image features, with the normalization of the features.
+    """A linear classifier of image features, and the mean and std that normalize the features.
 
     Attributes:
         mean: the mean of the training features, float64 `[features]`.
@@ -46,7 +47,7 @@ class LinearProbe:
 def fit_probe(
     features: np.ndarray, labels: np.ndarray, num_classes: int, l2: float = L2
 ) -> LinearProbe:
-    """Fits a linear classifier of features by ridge regression, in closed form.
+    """Fits a linear classifier to image features by ridge regression, in closed form.
 
         X = [(features - mean) / std, 100],  Y = 1 for the class of an example, else -1
         weights = (X'X + l2 I)^-1 X'Y = X' (XX' + l2 I)^-1 Y
@@ -80,7 +81,7 @@ def features(
     rule: HyperRule,
     progress_bar: bool = False,
 ) -> np.ndarray:
-    """Returns a network's features for images, which are resized to the BiT-HyperRule's `crop`.
+    """Returns a network's features for images, which are resized to `rule.crop` pixels.
 
     Args:
         network: what `feature_extractor` returns; takes images `[batch, crop, crop, 3]`.
@@ -132,7 +133,7 @@ def feature_extractor(model: keras.Model, rule: HyperRule) -> keras.Model:
 
 
 def _whitened(features: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Returns the features, normalized by the training mean and std, with the bias column."""
+    """Normalizes features by the training mean and std, and adds a constant column for the bias."""
     x = np.empty((len(features), features.shape[1] + 1))
     np.subtract(features, mean, out=x[:, :-1])
     x[:, :-1] /= std

@@ -18,19 +18,20 @@ from bit_keras.hyperrule import HyperRule
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.printable import printable
 
-# A point of a smoothed line is the mean of so many points.
+# Each point of a smoothed line is the mean of at most 9 points: itself, and up to four on each
+# side.
 _WINDOW = 9
 
 # A picture shows at most 4 rows of 8 test images.
 _ROWS, _COLUMNS = 4, 8
 
-# The number of mistakes that a picture of predictions shows, in its last row.
+# The last row of a picture of predictions shows at most 8 wrong predictions.
 _SAMPLED_MISTAKES = _COLUMNS
 
 # A class name is cut to 14 characters, so that it fits above an image.
 _MAX_NAME = 14
 
-# The colours of captions are dark enough to be read on a white ground.
+# The colours of captions for right and wrong predictions, dark enough to be read on white.
 _GREEN, _RED = "#1a7f37", "#cf222e"
 
 
@@ -43,8 +44,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     for text in figure.findobj(Text):
         text.set_text(printable(text.get_text()))
     with atomic_write(path) as temporary, warnings.catch_warnings():
-        # If the font lacks a character of a class name, matplotlib draws a box, which is good
-        # enough.
+        # If the font lacks a character of a class name, matplotlib draws a box. That is good
+        # enough, so matplotlib's warning is hidden.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(temporary, dpi=110)
 
@@ -59,7 +60,9 @@ def without_losing_results(path: Path) -> Iterator[Path]:
     try:
         yield path
     except Exception as error:
-        path.unlink(missing_ok=True)  # It would show an earlier result.
+        # A picture or table that an earlier run left at this path is removed, because it would show
+        # other results.
+        path.unlink(missing_ok=True)
         logging.warning(
             "%s was not written, because of %s: %s. The results do not depend on it.",
             path,
@@ -69,7 +72,7 @@ def without_losing_results(path: Path) -> Iterator[Path]:
 
 
 def shorten(name: str, length: int) -> str:
-    """Returns a name as a picture takes it, cut to at most `length` characters.
+    """Returns a name that matplotlib can draw, cut to at most `length` characters.
 
     >>> shorten("Staffordshire bull terrier", 14)
     'Staffordshire…'
@@ -79,7 +82,7 @@ def shorten(name: str, length: int) -> str:
 
 
 def plot_learning_curve(history: dict, test_accuracy: float, title: str, path: Path) -> None:
-    """Saves loss and accuracy over the steps of training as a PNG.
+    """Saves a PNG of the loss and accuracy over the training steps.
 
     Args:
         history: lists of equal length: `step`, `loss`, `accuracy` (0 to 1), `learning_rate`. If
@@ -142,12 +145,12 @@ def smoothed(values: Sequence[float]) -> np.ndarray:
 
 
 def _marker(points: dict) -> str | None:
-    """Returns a marker for a line of a single point, which would be invisible without one."""
+    """Returns a marker for a line of a single point, which would be invisible without a marker."""
     return "o" if len(points["step"]) == 1 else None
 
 
 def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path: Path) -> None:
-    """Saves test images, as the network sees them, with predicted and true class as a PNG.
+    """Saves a PNG of test images as the network sees them, with predicted and true class.
 
     The first images are spread evenly over the test split; the last ones are some of the
     mistakes. A wrong prediction is written in red, above the true class.
@@ -172,27 +175,27 @@ def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path
 
 
 def _sample(count: int, wrong: np.ndarray) -> np.ndarray:
-    """Returns the positions of the images to show: a sample of all, then some mistakes."""
+    """Returns the positions of the test images to show: a sample, then some wrong predictions."""
     mistakes = _spread(wrong, _SAMPLED_MISTAKES)
     others = np.setdiff1d(np.arange(count), mistakes)
     return np.concatenate([_spread(others, _ROWS * _COLUMNS - len(mistakes)), mistakes])
 
 
 def _spread(positions: np.ndarray, most: int) -> np.ndarray:
-    """Returns at most `most` of the positions, spread evenly over them."""
+    """Returns at most `most` of the given positions, spread evenly over them."""
     if len(positions) <= most:
         return positions
     return positions[np.linspace(0, len(positions) - 1, most).astype(int)]
 
 
 def find_worst_mistakes(predictions: Predictions) -> np.ndarray:
-    """Returns the positions of all mistakes; the highest predicted probability comes first."""
+    """Returns the positions of all wrong predictions, the most confident prediction first."""
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     return wrong[np.argsort(-predictions.confidences[wrong], kind="stable")]
 
 
 def plot_worst_mistakes(predictions: Predictions, task: Task, rule: HyperRule, path: Path) -> None:
-    """Saves the worst mistakes with prediction, probability and true class as a PNG.
+    """Saves a PNG of the most confident wrong predictions, with probability and true class.
 
     Args:
         predictions: the predictions of the whole test split.
@@ -214,7 +217,7 @@ def plot_worst_mistakes(predictions: Predictions, task: Task, rule: HyperRule, p
     plot_images(
         read_test_images(task, rule, chosen),
         [_caption(predictions, task, index, has_probability=True) for index in chosen],
-        # At least four columns, because the title is as wide as four images.
+        # The picture has at least four columns, because the title is as wide as four images.
         min(_COLUMNS, max(4, len(chosen))),
         f"{task.name}: {mistakes} in {total} test images{shown}\n"
         "the prediction, its probability, what it is; the surest first",
@@ -224,7 +227,7 @@ def plot_worst_mistakes(predictions: Predictions, task: Task, rule: HyperRule, p
 
 @dataclasses.dataclass(frozen=True)
 class Caption:
-    """The lines of text above an image, and their colour."""
+    """The lines of text above an image in a picture, and the colour of the text."""
 
     text: str
     colour: str
@@ -263,7 +266,7 @@ def read_test_images(task: Task, rule: HyperRule, chosen: np.ndarray) -> np.ndar
 def plot_images(
     images: np.ndarray, captions: Sequence[Caption], columns: int, title: str, path: Path
 ) -> None:
-    """Saves images with captions as a PNG.
+    """Saves a PNG of images in a grid, each with a caption above it.
 
     Args:
         images: float32 `[N, H, W, 3]` in [0, 1], N at least one.
@@ -274,7 +277,7 @@ def plot_images(
     """
     rows = -(-len(images) // columns)
     lines = 1 + max(caption.text.count("\n") for caption in captions)
-    # In inches: 1.5 for an image, 0.15 for a line of its caption, 0.75 for the title.
+    # Heights in inches: 1.5 for an image, 0.15 for a line of its caption, 0.75 for the title.
     height = rows * (1.5 + 0.15 * lines) + 0.75
     figure = Figure(figsize=(1.5 * columns, height), layout="constrained")
     figure.suptitle(title, parse_math=False, fontsize=11)

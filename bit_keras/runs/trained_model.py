@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A .keras file, with the model's name, task and image size if a run has written it.
+    """A model in a .keras file; for the file of a run, also the model's name, task and image size.
 
     Attributes:
         file: path of the .keras file.
@@ -51,13 +51,14 @@ class SavedModel:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The names of the classes in the order of the logits; None if nothing is known of them.
+        """The names of the classes in the order of the logits; None if the file has no record.
 
         Raises:
             ValueError, OSError, ImportError: the model's run did not keep the names, and they
                 cannot be read from its task.
         """
-        # Imported here, because a run of this version keeps the names, and needs no task for them.
+        # `known_classes` imports the code of the tasks, so it is imported only when the names are
+        # asked for.
         from bit_keras.runs.known_classes import names_of_run
 
         return None if self.record is None else names_of_run(self.record)
@@ -68,7 +69,8 @@ class SavedModel:
         Raises:
             ValueError: the file is damaged, or has layers that neither Keras nor bit_keras knows.
         """
-        # Keras is imported only here, so that find_model can quickly refuse a wrong name.
+        # Keras is imported only when a model is loaded. The import takes seconds, and `find_model`
+        # can refuse a wrong name without it.
         import keras
 
         try:
@@ -76,14 +78,17 @@ class SavedModel:
             if problem is None:
                 model = keras.saving.load_model(self.file, compile=False, safe_mode=True)
                 if self.record is not None:
-                    # A class that is not of this package keeps no names in its own file.
+                    # A model class that is not from bit_keras does not keep the class names in its
+                    # .keras file, so they are taken from the record of the run.
                     remember(model, self.record)
                 return model
-        except Exception as error:  # Keras, h5py and zipfile raise errors of any kind on damage
+        # If the file is damaged, Keras, h5py and zipfile raise errors of many types.
+        except Exception as error:
             cause = _first_cause(error)
             if isinstance(cause, MemoryError):
                 raise
-            # The message is shortened, because Keras appends the model's whole configuration to it.
+            # Keras' error message is cut, because the model's whole configuration is appended to
+            # it.
             problem = textwrap.shorten(f"{type(cause).__name__}: {cause}", 150, placeholder=" ...")
         raise ValueError(
             f"{self.file} cannot be loaded ({problem}). Expected a file written by model.save "
@@ -123,7 +128,7 @@ class ZooModel:
 
     @property
     def crop(self) -> int | None:
-        """Side in pixels of the images of the training; None if it is not known."""
+        """Side in pixels of the images that the model was trained on; None if it is not known."""
         if self.checkpoint is not None:
             return self.checkpoint.resolution
         return None if self.record is None else self.record.crop
@@ -151,7 +156,7 @@ class ZooModel:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The published checkpoint with the weights; None if they are a user's npz file."""
+        """The published checkpoint of the weights; None if the weights are a user's npz file."""
         return CHECKPOINTS.get((self.name, self.weights))
 
 
@@ -236,13 +241,13 @@ def _of_run(directory: Path) -> SavedModel:
 
 
 def _known_format(path: str | os.PathLike) -> str:
-    """Returns what a path is if its format is known, as a part of a sentence, or ""."""
+    """Returns the end of a message: what a path is and what reads it; "" if this is not known."""
     other = description_of(path)
     return f": it {other}" if other else ""
 
 
 def _record(directory: Path) -> TaskRecord | None:
-    """Returns the record that a run wrote; None for a run of an earlier version.
+    """Returns the task record that a run wrote to task.json; None for a run of an earlier version.
 
     Raises:
         ValueError: the file of the record is damaged.
@@ -260,7 +265,7 @@ def _record(directory: Path) -> TaskRecord | None:
 
 
 def _record_of_configuration(configuration: dict) -> TaskRecord | None:
-    """Returns what the configuration of a run of an earlier version says of its task."""
+    """Returns a task record made from the configuration of a run of an earlier version."""
     name, source = configuration.get("task"), configuration.get("source", "")
     if not isinstance(name, str) or not isinstance(source, str):
         return None
@@ -269,7 +274,7 @@ def _record_of_configuration(configuration: dict) -> TaskRecord | None:
 
 
 def _record_in_file(file: Path) -> TaskRecord | None:
-    """Returns the record in the configuration of a .keras file that belongs to no run, if any.
+    """Returns the task record inside a .keras file that belongs to no run; None if there is none.
 
     A damaged file has none here: loading it raises the error.
     """
@@ -281,12 +286,13 @@ def _record_in_file(file: Path) -> TaskRecord | None:
         return None
 
 
-# A file whose members are this many times as large as the file was made to fill a machine's memory.
+# A .keras file is refused if its members, when unpacked, are more than this many times as large as
+# the file: such a file was made to fill a machine's memory.
 _LARGEST_RATIO = 100
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Returns the original error, which Keras wraps in another error for each outer layer."""
+    """Returns the first error in a chain: Keras wraps an error again for each enclosing layer."""
     before = error.__cause__ or error.__context__
     return error if before is None else _first_cause(before)
 
@@ -295,7 +301,9 @@ def _problem_of_archive(file: Path) -> str | None:
     if not zipfile.is_zipfile(file):
         return "it is not a zip archive, or was cut off"
     with zipfile.ZipFile(file) as archive:
-        # Keras does not compress the members, and weights hardly become smaller.
+        # Keras stores the members of a .keras archive uncompressed, and even compressed weights
+        # would hardly be smaller. The members of a good file are therefore about as large as the
+        # file.
         size = sum(member.file_size for member in archive.infolist())
         if size > _LARGEST_RATIO * file.stat().st_size:
             return f"its members hold {size} bytes, {_LARGEST_RATIO} times as many as the file"
