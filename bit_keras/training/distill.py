@@ -135,7 +135,8 @@ def distill(
     if not isinstance(teacher, keras.Model):
         with chosen.scope():
             teacher = teacher()
-    # Creating the teacher may use random numbers, so build_network sets the seed afterwards.
+    # The teacher is made before `build_network` sets the random seed, because making the teacher
+    # may use random numbers.
     network = build_network(student, task.num_classes, chosen, options, pretrained)
     check_classifier(network, task, rule)
     task, places = _fit_teacher(teacher, task, rule)
@@ -212,7 +213,7 @@ def _recipe(student: str | ResNetV2) -> Recipe:
 def _fit_teacher(
     teacher: keras.Model, task: Task, rule: UpstreamRule
 ) -> tuple[Task, np.ndarray | None]:
-    """Returns the task, and the places of its classes among the teacher's, matched by name.
+    """Returns the task, and for each of its classes the index of the teacher's class of that name.
 
     The places are None if the names of the teacher's classes are not known, or are those of the
     task in the same order. If the teacher has more classes, the task has a note that says so.

@@ -37,13 +37,15 @@ class Distiller(Model):
         temperature: float = 1.0,
         places: Sequence[int] | None = None,
     ):
-        # Keras scales the loss if the policy is mixed_float16, so the student's policy is set here.
+        # The Distiller gets the student's dtype policy, because Keras scales the loss if the policy
+        # of the trained model is mixed_float16.
         super().__init__(name=f"{student.name}_distiller", dtype=student.dtype_policy)
         self.student = student
-        # A Keras loss object divides its value by the number of replicas, which is needed here.
+        # Gradients are summed over replicas, so the loss must be divided by the number of replicas.
+        # A Keras `Loss` object does this.
         self._divergence = _Divergence(temperature)
-        # Keras tracks layers that are attributes. A function hides the teacher, so that its weights
-        # are not part of this model.
+        # Keras would add the weights of the teacher to this model if the teacher were an attribute,
+        # so the teacher is hidden in a function.
         self._teach = lambda images: _chosen(teacher(images, training=False), places)
 
     def call(self, images, training=False):

@@ -188,12 +188,13 @@ def check_arguments(
 def _check_budget(
     model: str | keras.Model, rule: HyperRule | None, recipe: str, origin: str, budget: dict
 ) -> None:
-    """Raises a ValueError for a budget that fits no task."""
+    """Raises a ValueError for a budget that would be refused for every task."""
     if rule is None and origin == RANDOM:
         rule = RECIPE
     if rule is None:
         rule = HyperRule.for_task(1, (1, 1), recipe=recipe)
-        # The rule's resize and crop depend on the task, so one of them alone is checked later.
+        # The resize and crop of the BiT-HyperRule depend on the task. If the budget changes only
+        # one of them, the pair can be checked only after the task has been read.
         if not {"resize", "crop"} <= budget.keys():
             budget = {name: v for name, v in budget.items() if name not in ("resize", "crop")}
     rule.scaled(**budget)
@@ -211,7 +212,7 @@ def prepare(
     examples_per_class: int | None = None,
     **options: Any,
 ) -> Run:
-    """Checks the arguments of `finetune`, builds the network, and returns the run.
+    """Checks the arguments of `finetune`, builds the network, and returns a `Run` to execute.
 
     Args:
         model, task, rule, pretrained, recipe, budget, augmentation, examples_per_class: as for
@@ -292,7 +293,7 @@ def _origin(model: str | keras.Model, pretrained: bool | str | os.PathLike, reci
 def _rule(
     model: str | keras.Model, task: Task, rule: HyperRule | None, recipe: str, origin: str
 ) -> tuple[str, HyperRule]:
-    """Returns the recipe's name and BiT-HyperRule, before the user's changes of steps and so on."""
+    """Returns the name of the recipe and its hyper-parameters, before the budget changes them."""
     name = model if isinstance(model, str) else model.name
     hyperrule = HyperRule.for_task(task.num_examples, task.image_size, name, recipe)
     if rule is not None:
@@ -320,7 +321,8 @@ def _scorer(rule: HyperRule, task: Task) -> Score:
     def score(network: keras.Model, callbacks: list) -> dict[str, float]:
         with naming_unreadable(lambda: batches):
             logits = network.predict(images, verbose=0, callbacks=callbacks)
-        # After a signal such as Ctrl-C some logits are missing; the caller then ignores the score.
+        # If a signal such as Ctrl-C stopped `predict`, the logits of some images are missing. The
+        # caller then ignores the returned score.
         metrics = Predictions(logits, labels()[: len(logits)]).metrics()
         return {"loss": metrics["test_loss"], "accuracy": metrics["test_accuracy"]}
 

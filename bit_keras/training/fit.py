@@ -1,4 +1,4 @@
-"""The training loop: Keras' `fit` with callbacks that save the training state, and resuming."""
+"""The training loop: Keras' `fit` with callbacks that save states, and resuming from a state."""
 
 import contextlib
 import signal
@@ -32,7 +32,7 @@ def fit(
     show_progress: bool = False,
     log: Callable[[str], None],
 ) -> dict:
-    """Trains a compiled network, starting from the newest state in the run's directory if any.
+    """Trains a compiled network; starts from the newest saved state in the run's directory, if any.
 
     When SIGINT or SIGTERM arrives, the current step is finished, the state is saved, and the signal
     is raised again.
@@ -73,9 +73,11 @@ def fit(
         callbacks = [curve, KeepState(directory, curve, interruption, save_every, keep)]
         if held_out is not None:
             validation = Validation(held_out, curve, interruption, log)
-            # Validation runs before KeepState, so that the saved state contains its result.
+            # Validation runs before KeepState, so that the saved state contains the result of the
+            # validation.
             callbacks.insert(1, validation)
-            # The restored step is evaluated now if a signal had stopped its evaluation.
+            # If a signal stopped the evaluation that follows the restored step, this evaluation
+            # runs now.
             validation.set_model(network)
             validation.evaluate_if_due()
         if curve.step < steps and interruption.received is None:

@@ -25,7 +25,7 @@ from bit_keras.training.recipes import UpstreamRule
 
 
 def check_model(model: str | keras.Model) -> None:
-    """Checks that a recipe can train a model of this type, with this backend.
+    """Raises an error unless the model is a name or a Keras model, and the backend is TensorFlow.
 
     Raises:
         TypeError: the model is neither a name nor a Keras model.
@@ -45,7 +45,7 @@ def check_model(model: str | keras.Model) -> None:
 
 
 def choose_strategy(model: str | keras.Model, name: str) -> tf.distribute.Strategy:
-    """Returns the strategy with a name, or the strategy under which the caller's network was made.
+    """Returns the tf.distribute strategy of a name, or the strategy in which the network was made.
 
     A recipe calls this first, because several workers must connect before TensorFlow computes
     anything.
@@ -65,14 +65,14 @@ def choose_strategy(model: str | keras.Model, name: str) -> tf.distribute.Strate
         )
     if own.num_replicas_in_sync > 1 and not isinstance(model, Model):
         raise ValueError(
-            f"Model {model.name!r} is a {type(model).__name__} of Keras, which is not right under "
-            f"{own.num_replicas_in_sync} replicas. Build it as a bit_keras.Model."
+            f"Model {model.name!r} is a {type(model).__name__} of Keras, which does not train "
+            f"correctly on {own.num_replicas_in_sync} replicas. Build it as a bit_keras.Model."
         )
     return own
 
 
 def with_classes_of(model: str | keras.Model, task: Task) -> Task:
-    """Returns the task with the classes of the caller's network, if it has names for them.
+    """Returns the task with its labels matched to the class names of the caller's network, if any.
 
     Raises:
         ValueError: the network was trained on other classes.
@@ -85,7 +85,7 @@ def with_classes_of(model: str | keras.Model, task: Task) -> Task:
 def hold_out(
     task: Task, options: RunOptions, *, first_of_stream: bool = False
 ) -> tuple[Task, Examples | None]:
-    """Returns the task without the examples to hold out, and these; None without `eval_every`.
+    """Returns the task without the held-out examples, and the held-out examples, if any.
 
     The validation split of the task, if it has one, is held out in place of training examples.
 
@@ -111,7 +111,7 @@ def hold_out(
 
 
 def given(budget: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns a dict without the settings (steps, batch size and so on) that are None."""
+    """Returns the entries of a budget (steps, batch size and so on) that are not None."""
     return {name: value for name, value in (budget or {}).items() if value is not None}
 
 
@@ -144,14 +144,16 @@ def build_network(
             f"dtype={options.dtype!r} was asked for, but the network was built with "
             f"{model.dtype_policy.name!r}. Build it with dtype={options.dtype!r}."
         )
-    # A class of the caller may have no configuration; Keras then saves its constructor's arguments.
+    # `get_config` raises a ValueError now, and not after the training, if a network of bit_keras
+    # cannot be saved. The NotImplementedError that Keras raises for some model classes of the
+    # caller's own is ignored.
     with contextlib.suppress(NotImplementedError):
         model.get_config()
     return model
 
 
 def save_memory(network: keras.Model, batch_split: int, remat: str | None) -> None:
-    """Sets `batch_split` and rematerialization of a network; both only save memory."""
+    """Sets `batch_split` and rematerialization of a network; both save memory and nothing else."""
     if batch_split > 1:
         _check_can(network, "batch_split", batch_split)
         network.batch_split = batch_split
@@ -163,14 +165,14 @@ def save_memory(network: keras.Model, batch_split: int, remat: str | None) -> No
 def _check_can(network: keras.Model, name: str, asked: object) -> None:
     if not hasattr(network, name):
         raise ValueError(
-            f"{name} {asked!r} was asked for, but a {type(network).__name__} does not have it. "
+            f"{name} {asked!r} was asked for, but a {type(network).__name__} does not support it. "
             "Build the network as a bit_keras.Model, or for rematerialization as a "
             "bit_keras.ResNetV2."
         )
 
 
 def state_digest(network: keras.Model) -> str:
-    """Returns a SHA-256 digest of a network's variables, and of which are trainable.
+    """Returns a SHA-256 digest of a network's variables: names, values, and which are trainable.
 
     Two calls with equal digests start from the same weights.
     """
@@ -210,7 +212,8 @@ def configuration(
         **task.identity,
         **task.chosen,
         **options.identity(),
-        # No training example is held out of a task with a validation split.
+        # A task with a validation split is evaluated on this split. No training example is held
+        # out, so the fraction `held_out` is recorded as None.
         **({} if task.validation is None else {"held_out": None}),
         **run_directory.plain(own),
         "rule": run_directory.plain(dataclasses.asdict(rule)),

@@ -1,4 +1,4 @@
-"""Pre-training, the upstream part of Big Transfer: trains random weights, writes a weight file."""
+"""Pre-training, the upstream part of Big Transfer: from random weights to a weight file (npz)."""
 
 import dataclasses
 import functools
@@ -215,7 +215,8 @@ def _of_one_label(task: Task, validation: Examples | None) -> tuple[Task, Exampl
 def _compile(network: ResNetV2, rule: UpstreamRule, ema: float | None) -> None:
     losses = {
         SOFTMAX: (keras.losses.CategoricalCrossentropy(from_logits=True), 1.0),
-        # Keras' BinaryCrossentropy is the mean over classes; the weight turns it into the sum.
+        # Keras' BinaryCrossentropy is a mean over classes. The loss weight, which is the number of
+        # classes, turns the mean into the sum.
         SIGMOID: (keras.losses.BinaryCrossentropy(from_logits=True), float(network.classes)),
     }
     loss, weight = losses[rule.loss]

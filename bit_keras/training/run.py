@@ -120,14 +120,18 @@ def execute(run: Run, directory: Path) -> Result:
     if needs is not None and needs.refusal and not begun:
         raise ValueError(needs.refusal)
     with workers.naming_lost_workers(run.strategy):
-        # All arguments have been checked before this first write to the directory.
+        # All arguments have been checked by now. `claim` is the first to write to the run's
+        # directory.
         finished = workers.claim(run.strategy, directory, run.configuration, run.options.overwrite)
         if finished is None:
             log(run.announcement)
             if needs is not None:
                 log(needs.text if run.trained is run.network else f"{needs.text} {_TEACHER}")
             return _train(run, directory, verbose, log)
-    log(f"{directory} holds this run, finished: nothing to do. Overwrite starts it anew.")
+    log(
+        f"{directory} already holds this run, finished: nothing to do. Pass overwrite "
+        "(--overwrite) to start it anew."
+    )
     return _reopened(directory, finished)
 
 
@@ -169,7 +173,7 @@ def _train(run: Run, directory: Path, verbose: bool, log: Callable[[str], None])
 
 
 def _notes(run: Run) -> list[str]:
-    """Returns sentences on the task that a run prints."""
+    """Returns the sentences about its task that a run prints before the training."""
     notes = [run.task.note] if run.task.note else []
     if run.task.validation is not None and run.held_out is None:
         notes.append(
@@ -209,7 +213,7 @@ def _write(result: Result, tested: Tested, title: str) -> None:
                 draw(path)
         with without_losing_results(directory / run_directory.CURVE) as path:
             plot_learning_curve(result.history, metrics["test_accuracy"], title, path)
-        # metrics.json is written last, because it says that the run is finished.
+        # metrics.json is written last, because a run that has this file counts as finished.
         run_directory.write_json(directory / run_directory.METRICS, metrics)
     except OSError as error:
         raise type(error)(

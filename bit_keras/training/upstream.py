@@ -35,7 +35,7 @@ def upstream_run(
     compile: Callable[[], None],
     augmentation: dict[str, Callable] | None = None,
 ) -> Run:
-    """Prepares a run of pre-training or distillation, which trains on Inception crops.
+    """Prepares a run of pre-training or distillation; such runs train on Inception crops.
 
     Args:
         trained: the model that is trained and evaluated; it has a loss and an accuracy.
@@ -72,15 +72,15 @@ def upstream_run(
 
 
 def _scorer(rule: UpstreamRule, task: Task) -> Score:
-    """Returns a function that computes loss and accuracy batch by batch, to save memory.
+    """Returns a function that computes loss and accuracy on test images batch by batch.
 
-    For example, the logits of 51 200 images and 21 843 classes would take 4.5 GB.
+    Batches save memory: the logits of 51 200 images and 21 843 classes would take 4.5 GB.
     """
 
     def score(trained: Model, callbacks: list[keras.callbacks.Callback]) -> dict[str, float]:
         batches = pipeline.test_batches(task, rule, BATCH_SIZE)
-        # The metrics of the training are restored after the evaluation, because the progress bar
-        # shows them again.
+        # The evaluation overwrites the metrics of the training. The metrics are restored, because
+        # the progress bar shows the metrics of the training again.
         metrics = trained.metrics_variables
         before = [to_numpy(metric) for metric in metrics]
         with naming_unreadable(lambda: batches):
@@ -93,8 +93,9 @@ def _scorer(rule: UpstreamRule, task: Task) -> Score:
 
 
 def _test(trained: Model, network: ResNetV2, task: Task, rule: UpstreamRule) -> Tested:
-    # With ema, Keras' fit replaces the weights by their average when it ends. A run that was killed
-    # after its last step does not call fit again, so the weights are replaced here.
+    # With `ema`, Keras' `fit` replaces the weights by their running average when it ends. A run
+    # that was killed after its last step does not call `fit` again, so the weights are replaced
+    # here.
     trained.optimizer.finalize_variable_values(trained.trainable_variables)
     scores = _scorer(rule, task)(trained, [])
     if not math.isfinite(scores["loss"]):

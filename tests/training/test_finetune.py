@@ -234,7 +234,7 @@ def test_a_plain_keras_model_cannot_do_it_all(mirrored, tmp_path):
         return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
 
     for arguments in ({"batch_split": 2}, {"remat": "block"}):
-        with pytest.raises(ValueError, match="was asked for, but a Functional does not have it"):
+        with pytest.raises(ValueError, match="was asked for, but a Functional does not support it"):
             small(tmp_path / "x", model=plain(), **arguments)
     with mirrored.scope():
         model = plain()
