@@ -52,7 +52,8 @@ def choose_strategy(model: str | keras.Model, name: str) -> tf.distribute.Strate
 
     Raises:
         TypeError, ValueError: as for `check_model`.
-        ValueError: the two differ, or the network is not right under several replicas.
+        ValueError: the network was made in another strategy than that of the name, or does not
+            train correctly on several replicas.
     """
     check_model(model)
     if isinstance(model, str):

@@ -238,7 +238,9 @@ def test_a_plain_keras_model_cannot_do_it_all(mirrored, tmp_path):
             small(tmp_path / "x", model=plain(), **arguments)
     with mirrored.scope():
         model = plain()
-    with pytest.raises(ValueError, match=r"not right under 2 replicas.*bit_keras\.Model"):
+    with pytest.raises(
+        ValueError, match=r"does not train correctly on 2 replicas.*bit_keras\.Model"
+    ):
         small(tmp_path / "x", model=model)
     assert not (tmp_path / "x").exists()
 
