@@ -81,7 +81,7 @@ class ImageList:
         )
 
     def without_corrupt(self) -> ImageList:
-        """Opens every image and returns those that can be decoded; warns of each other one."""
+        """Decodes every image; returns the list without the corrupt ones, each with a warning."""
         sizes = decode_all(self._files(), skip_corrupt=True)
         whole = np.array([size is not None for size in sizes])
         return dataclasses.replace(
@@ -92,7 +92,7 @@ class ImageList:
         )
 
     def check_regular(self) -> None:
-        """Raises a ValueError if a path is no file: TensorFlow would wait on a FIFO for ever."""
+        """Raises a ValueError if a path is not a regular file: reading a FIFO would never end."""
         wrong = not_regular(self._files())
         if wrong:
             raise ValueError(
