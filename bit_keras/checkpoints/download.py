@@ -30,8 +30,9 @@ from bit_keras.checkpoints.reachable import problem_of_connection
 # Values of $BIT_KERAS_OFFLINE that allow connections; every other value forbids them.
 _ONLINE = ("", "0", "false", "no", "off")
 
-# A file of whose size nothing is known may have this number of bytes; lists of labels have less
-# than one million. A file may have twice the size that the catalogue names, and this number more.
+# The largest download, in bytes, of a file whose size is not in the catalogue, such as a list of
+# labels, which has less than a million. A file with a size in the catalogue may have twice that
+# size, and this number of bytes more.
 _MOST_BYTES = 1 << 26
 
 
@@ -139,11 +140,12 @@ def local_file(
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """Refuses a file that is not a complete archive of plain arrays, by reading all of them."""
+    """Raises an error unless a file is a complete npz archive of plain arrays; reads all arrays."""
     with Archive(path) as archive:
         members = archive.members.values()
         claimed = sum(math.prod(member.shape) * member.dtype.itemsize for member in members)
-        # Published archives are not compressed. A compressed one could be small and fill memory.
+        # Published archives are not compressed, so their arrays take no more bytes than the file. A
+        # compressed archive is refused, because a small one could fill the memory.
         if claimed > size:
             raise ValueError(f"the arrays would take {claimed} bytes, but the file has only {size}")
         for name in archive.members:
