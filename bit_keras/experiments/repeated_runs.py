@@ -130,7 +130,7 @@ def train_missing(
 
 
 def _check_accuracy(run: StudyRun, metrics: dict) -> None:
-    """Raises a ValueError if a finished run has no test accuracy, so that its record is damaged."""
+    """Raises a ValueError if the metrics of a finished run lack the test accuracy."""
     if "test_accuracy" not in metrics:
         raise ValueError(
             f"{run.output_dir / run_directory.METRICS} has no test_accuracy. Remove this "
