@@ -20,7 +20,7 @@ _MOST_GIB = sys.float_info.max / _GIB
 
 @dataclass(frozen=True)
 class Cost:
-    """The memory and the arithmetic that a training needs, and an estimate of its time.
+    """The memory and the arithmetic that training a network needs, and an estimate of the time.
 
     Attributes:
         resolution: height and width of the training image in pixels.
