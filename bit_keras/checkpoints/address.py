@@ -43,8 +43,8 @@ def check_address(address: str) -> None:
             # The error message does not show the address, because a space may be part of a
             # password.
             raise DownloadError(
-                "The address of the weights contains a space or a control character. Write such a "
-                "character as %20 and the like in $BIT_KERAS_BASE_URL."
+                "The address of the weights contains a space or a control character. Percent-"
+                "encode the character in $BIT_KERAS_BASE_URL; a space is %20."
             )
         parts = urlsplit(address)
         problem = _problem(parts.scheme, parts.hostname, parts.port)

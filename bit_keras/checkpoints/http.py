@@ -103,7 +103,7 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None], most_bytes: 
 
 
 def _download(address: str, partial: Path, most_bytes: int) -> None:
-    """Downloads an address; tries again after a failure, and goes on where the file broke off."""
+    """Downloads an address; after a failure, tries again and resumes the unfinished download."""
     shown = without_secrets(address)
     for pause in (*PAUSES, None):
         try:
@@ -213,7 +213,7 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
             ) from None
         if not response.is_redirect:
             break
-        response.close()  # Closing the response skips the body of the redirect.
+        response.close()  # The body of the redirect is not read, but dropped.
         try:
             target = urljoin(address, response.headers["Location"])
         except ValueError:
@@ -237,12 +237,13 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
 
 
 def _total(response: requests.Response) -> int | None:
-    """Returns the whole file's size by the headers of a response, or None if they lack it."""
+    """Returns the whole file's size that a response's headers give, or None if they give none."""
     if response.status_code == 200:
         total = response.headers.get("Content-Length", "")
     else:
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
-    # A number of more than 18 digits is not a file's size, and int() refuses thousands of digits.
+    # A number of more than 18 digits is not a file's size and is ignored; int() would refuse
+    # thousands of digits.
     return int(total) if total.isdecimal() and len(total) <= 18 else None
 
 

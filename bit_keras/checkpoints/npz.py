@@ -61,7 +61,7 @@ class Contents:
 
 
 def read_contents(path: str | os.PathLike) -> Contents:
-    """Reads the architecture and head of a weight file from its headers alone.
+    """Reads the architecture and the head of a weight file from the headers of its arrays alone.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -14,7 +14,7 @@ from bit_keras.utils.integers import check_integer
 
 _GIB = 2**30
 
-# The largest `memory_gib` whose number of bytes is still a finite float.
+# The largest value of the argument `memory_gib` whose number of bytes is still a finite float.
 _MOST_GIB = sys.float_info.max / _GIB
 
 
@@ -188,7 +188,7 @@ def _peak(needed: Memory, device: Device | None) -> int:
 
 def _count(name: str, value) -> int:
     """Returns an argument as a Python int, because products of numpy integers can overflow."""
-    # Arguments are below 2**63, because TensorFlow stores sizes and steps as int64.
+    # Sizes and steps must be below 2**63, because TensorFlow stores them as int64.
     return check_integer(name, value, bits=63)
 
 

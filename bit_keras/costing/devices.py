@@ -44,8 +44,8 @@ DEVICES = MappingProxyType(
     {
         device.name: device
         for device in (
-            # The arguments are the name, the memory in GiB, and the peak speeds in TFLOP/s in
-            # float32, mixed_bfloat16 and mixed_float16.
+            # The arguments of `_device` are the name, the memory in GiB, and the peak speeds in
+            # TFLOP/s in float32, mixed_bfloat16 and mixed_float16.
             _device("V100", 16, 15.7, None, 125),
             _device("RTX-3090", 24, 35.6, 71, 71),
             _device("A100", 40, 156, 312, 312),

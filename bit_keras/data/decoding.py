@@ -122,7 +122,7 @@ def _decode_with_care(
         [
             lambda: _decode(image, channels=3),
             lambda: _decode(image, channels=4),
-            lambda: _decode(image, channels=0),  # channels=0 keeps the image's own channels.
+            lambda: _decode(image, channels=0),  # channels=0 keeps the image's number of channels.
             lambda: _decode_by_pillow(image, use_pillow),
         ],
     )
@@ -170,15 +170,15 @@ def _has_alpha(png: tf.Tensor) -> tf.Tensor:
 
 def _is_opaque_gif(image: tf.Tensor, padded: tf.Tensor) -> tf.Tensor:
     """Returns True for a GIF whose first frame fills the image and has no transparent colour."""
-    # A frame of a GIF begins with a comma, its corner and its size. These bytes begin a frame in
-    # the corner (0, 0) with the size of the whole image.
+    # A frame of a GIF begins with a comma, its corner and its size. The bytes `frame` begin a frame
+    # in the corner (0, 0) with the size of the whole image.
     frame = tf.strings.join([b",\0\0\0\0", tf.strings.substr(padded, 6, 4)])
     parts = _split(image, frame)
-    # If such a frame begins within the first 2048 bytes, it is the first frame, because headers,
-    # colours and usual comments are shorter than that.
+    # If a frame with the size of the whole GIF begins within the first 2048 bytes, it is the GIF's
+    # first frame, because headers, colours and usual comments are shorter than that.
     is_first = (tf.size(parts) == 2) & (tf.strings.length(parts[0]) < 2048)
-    # The bytes 21 F9 04 mark a control block of a GIF. An odd number behind them says that a colour
-    # is transparent.
+    # The bytes 21 F9 04 mark the settings of a GIF's frame. If the number behind these bytes is
+    # odd, a colour is transparent.
     control = tf.concat([_split(parts[0], b"\x21\xf9\x04"), [b"", b""]], axis=0)[1]
     is_transparent = tf.io.decode_raw(tf.strings.join([control, b"\0"]), tf.uint8)[0] % 2 == 1
     return _starts_with(image, b"GIF8") & is_first & ~is_transparent

@@ -308,7 +308,7 @@ def _hold_out(classes: _Classes) -> tuple[_Classes, _Classes]:
 
 
 def _typical_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """Returns the common (height, width) of the images, or a square with their median area.
+    """Returns (height, width): the common size of all images, or a square with their median area.
 
     The side is rounded down, so that an area below 96 * 96 stays below it, because the
     BiT-HyperRule chooses its resolution by this limit.

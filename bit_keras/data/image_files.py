@@ -98,7 +98,7 @@ class FolderListing:
                 self._leave_out(entry, "it is not in the folder of a class")
 
     def log(self) -> None:
-        """Logs a warning for each picture left out, and one that counts all files left out."""
+        """Logs a warning for each left-out picture, and one that counts all left-out files."""
         for path, reason in self._named:
             logging.warning("Left out %s: %s", path, reason)
         if self._kinds:
@@ -109,7 +109,8 @@ class FolderListing:
         try:
             entries = _entries(folder)
         except OSError:
-            # Decoding this path raises the same OSError again, which gives the reason.
+            # A folder that cannot be read is listed as an image, so that decoding it raises this
+            # OSError again, which gives the reason.
             yield os.fspath(folder)
             return
         # A link may lead to a folder of another class or split, or around in a circle, so each real

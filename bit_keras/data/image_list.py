@@ -127,7 +127,7 @@ def load(name: str, file: str, *, skip_corrupt: bool = False, background: str = 
 
 
 def task_of_list(name: str, listing: ImageList, skip_corrupt: bool, background: str) -> Task:
-    """Returns the task of a list of images, of which some become the test split.
+    """Returns the task of a list of images; a part of the images becomes the test split.
 
     Args:
         name: the task's name.
@@ -189,7 +189,7 @@ def read_list(file: Path) -> ImageList:
 
 
 def _rows(file: Path, lines: list[str]) -> list[list[str]]:
-    """Returns the path and the names of labels in each line; raises a ValueError for a mistake."""
+    """Splits each line of a list into a path and label names; a mistake raises a ValueError."""
     rows, line_of = [], {}
     for number, line in enumerate(lines, 1):
         if not line.strip():

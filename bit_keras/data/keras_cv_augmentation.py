@@ -118,7 +118,7 @@ def _strength(key: tf.Tensor) -> tf.Tensor:
 
 
 def _signed_strength(key: tf.Tensor) -> tf.Tensor:
-    """Draws a RandAugment strength, `[1, 1]`, with a random sign."""
+    """Draws a RandAugment strength, `[1, 1]`: normal around the magnitude, with a random sign."""
     strength_key, sign_key = tf.unstack(tf.random.split(key, 2))
     return _strength(strength_key) * tf.sign(tf.random.stateless_uniform([1, 1], sign_key) - 0.5)
 

@@ -58,7 +58,7 @@ def read_rgba(encoded: bytes) -> np.ndarray:
     except Image.UnidentifiedImageError:
         raise ValueError(_unknown(encoded)) from None
     except Exception as error:  # Pillow raises exceptions of many types, so all are caught.
-        raise ValueError(f"Pillow cannot read it: {error}") from None
+        raise ValueError(f"Pillow cannot read the image: {error}") from None
     if upright.mode.startswith("I"):
         greys = np.asarray(upright).astype(np.int64) >> (bits - 8)
         upright = Image.fromarray((255 - greys if is_inverted else greys).astype(np.uint8))
@@ -75,7 +75,8 @@ def _grey_levels(image: Image.Image) -> tuple[int, bool]:
     # bits.
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
         raise ValueError(
-            "its greys have 32 bits, for which no white is defined; save it with 8 or 16 bits"
+            "the image has greys of 32 bits, for which no white is defined; save it with 8 or 16 "
+            "bits"
         )
     tags = getattr(image, "tag_v2", {})
     return tags.get(_BITS, (16,))[0], tags.get(_PHOTOMETRIC) == 0

@@ -172,7 +172,7 @@ def _augment(image: tf.Tensor, task: Task, rule: HyperRule, key: tf.Tensor) -> t
 
 
 def _key(seed: int, stream: int, position: tf.Tensor) -> tf.Tensor:
-    """Returns the seed of a stateless random operation, two integers."""
+    """Returns the seed, two integers, of the random operation at one position in a stream."""
     return tf.random.fold_in(tf.constant([seed, stream], tf.int64), position)
 
 

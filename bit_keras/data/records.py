@@ -118,7 +118,7 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     if blank:
         raise ValueError(
             f"{file}: line {blank[0]} of {len(names)} is blank. Expected the name of a class on "
-            "each line, because the labels are numbers of lines. Write the name, or remove the "
+            "each line, because a label is the number of a line. Write the name, or remove the "
             "line."
         )
     return names

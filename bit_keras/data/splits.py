@@ -75,7 +75,7 @@ def visible_subfolders(folder: Path) -> list[str]:
 
 
 def _is_called_train(name: str) -> bool:
-    """Returns True for names such as "train_set" and "2017-train", maybe of a training split."""
+    """Returns True if a word in a name begins with "train", as in "train_set" or "2017-train"."""
     return any(word.startswith("train") for word in re.split(r"[^a-z]+", name.casefold()))
 
 

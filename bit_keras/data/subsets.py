@@ -11,7 +11,8 @@ import tensorflow as tf
 from bit_keras.data.tasks import Examples, Task
 from bit_keras.utils.integers import check_integer
 
-# These numbers make the random choices of this file independent of each other for the same seed.
+# The random choices of this file are seeded with the user's seed and one of these numbers, so that
+# choices of different kinds are independent.
 _FEW_SHOT, _HOLD_OUT = 3, 4
 
 # A test split that is made here has at most this number of images, and at most this fraction of all

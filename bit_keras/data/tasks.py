@@ -52,7 +52,7 @@ class Examples:
     shuffle_buffer: int | None = None
 
     def dataset(self) -> tf.data.Dataset:
-        """Returns the examples in the fixed order; encoded images stay encoded."""
+        """Returns a dataset of the examples in their fixed order; encoded images stay encoded."""
         return self.elements().map(self.read)
 
 
@@ -118,8 +118,8 @@ class Task:
     @property
     def identity(self) -> dict[str, str | int]:
         """The entries of a run's configuration that identify the task and its data."""
-        # A white background is not an entry, so that a run of an earlier version, which had no
-        # choice of the background, can be continued.
+        # A white background is not recorded in the configuration, so that a run of an earlier
+        # version, which had no choice of the background, can be continued.
         code = "#{:02x}{:02x}{:02x}".format(*self.background)
         background = {"background": code} if self.background != WHITE else {}
         return {
@@ -146,22 +146,22 @@ class Task:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes."""
+        """The number of classes of the task."""
         return len(self.class_names)
 
     @property
     def num_examples(self) -> int:
-        """The number of training examples."""
+        """The number of training examples of the task."""
         return self.train.num_examples
 
     @property
     def num_test_examples(self) -> int:
-        """The number of test examples."""
+        """The number of test examples of the task."""
         return self.test.num_examples
 
 
 def _kept(option: str, value: Any) -> Any:
-    """Returns the value of an option as it is recorded: directories become absolute paths."""
+    """Returns the value of a task's option as a run records it; directories become absolute."""
     if value is None or not option.endswith("_dir"):
         return value
     return os.path.abspath(os.path.expanduser(value))
@@ -211,7 +211,7 @@ class _Row:
         return self.prefix[-1] in ":/"
 
     def fits(self, name: str) -> bool:
-        """Returns True if a task's name has the prefix of this row of the table."""
+        """Returns True if this row of the table of tasks is the one for a task's name."""
         return name.startswith(self.prefix) if self.has_argument else name == self.prefix
 
 
@@ -354,7 +354,7 @@ def _load(row: _Row, name: str, function: str, options: dict[str, Any]) -> Task:
         if option not in (*known, *_CHOICES):
             raise ValueError(
                 f"The task {name!r} takes no option {option!r}. Its options are: "
-                f"{', '.join(known) or 'none'}; and {' and '.join(_CHOICES)}, as of every task."
+                f"{', '.join(known) or 'none'}; and {' and '.join(_CHOICES)}, which every task has."
             )
     asked = {choice: options.pop(choice, None) for choice in _CHOICES}
     for choice, value in asked.items():

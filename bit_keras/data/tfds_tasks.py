@@ -60,7 +60,7 @@ class Label:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Says which features of a TFDS example give the image and the label, and how.
+    """Says which feature of a TFDS example is the image, and how the label is computed.
 
     Attributes:
         image_key: the name of the feature that is the image.

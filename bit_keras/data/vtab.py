@@ -118,7 +118,7 @@ class Part:
     percent: int = 0
 
     def start(self, counts: Mapping[str, int]) -> int:
-        """Returns the index in the TFDS split at which this part of the split begins."""
+        """Returns the index of the part's first example in the whole TFDS split."""
         return counts[self.split] * self.percent // 100
 
 

@@ -251,7 +251,7 @@ def _finetune_points(
     directory: Path,
     **arguments,
 ) -> tuple[dict[tuple[int, int], float], float]:
-    """Fine-tunes for each pair (examples per class, seed); returns test accuracies and seconds.
+    """Fine-tunes for each pair (examples per class, seed); returns accuracies and total seconds.
 
     Args:
         model: the model of all runs.
@@ -284,7 +284,7 @@ def _probe_points(
     points: Iterable[tuple[int, int]],
     verbose: bool = False,
 ) -> tuple[dict[tuple[int, int], float], float]:
-    """Fits a linear probe for each pair (examples per class, seed); returns accuracies and seconds.
+    """Fits a probe for each pair (examples per class, seed); returns accuracies and total seconds.
 
     Each probe is fitted to the images that `subsets.few_shot` chooses. The network computes the
     features of each test image, and of each training image that any probe needs, once.

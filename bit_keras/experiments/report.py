@@ -28,7 +28,7 @@ SOURCE = (
 
 @dataclass(frozen=True)
 class Report:
-    """The fine-tuning runs, other runs and unusable directories that a report shows.
+    """The content of a report: fine-tuning runs, other runs, and directories that are left out.
 
     Attributes:
         columns: the runs that are shown in the paper's table.

@@ -85,7 +85,7 @@ def columns(runs: Sequence[FoundRun]) -> list[Column]:
 
 
 def _by_variant(title: tuple[str, ...], runs: Sequence[FoundRun]) -> list[Column]:
-    """Splits runs with one title into columns, so that runs of a task differ only in the seed."""
+    """Splits runs of one title into columns, in which runs of a task differ only in the seed."""
     tasks = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         variant = canonical(without_seed(run.configuration))

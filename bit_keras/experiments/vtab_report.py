@@ -62,7 +62,7 @@ def mean_text(results: Results, name: str) -> str:
 def vtab_table(
     columns: Mapping[str, Results], keys: Iterable[str], failed: Collection[str] = ()
 ) -> TextTable:
-    """Returns a table of VTAB-1k accuracies: some tasks, the means of the groups, and the score.
+    """Returns a table of VTAB-1k accuracies: the given tasks, the means of groups, and the score.
 
     Args:
         columns: the results in each column, by its name.
@@ -154,7 +154,7 @@ def metrics_of(
 def write_record(
     results: Results, failures: Sequence[Failure], keys: Collection[str], metrics: dict, path: Path
 ) -> TextTable:
-    """Writes the table, the picture and then the metrics of a study; returns the table.
+    """Writes the table, the picture and then the metrics of a VTAB-1k study; returns the table.
 
     Args:
         results: test accuracies, 0 to 1, by seed and by task.

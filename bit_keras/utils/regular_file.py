@@ -31,7 +31,9 @@ def check_regular_file(path: str | os.PathLike) -> None:
         os.scandir(path).close()  # Raises an OSError that says why a folder cannot be opened.
     if not stat.S_ISREG(kind):
         name = _KINDS.get(stat.S_IFMT(kind), "a special file")
-        raise SpecialFileError(errno.EINVAL, f"It is {name}, not a regular file", os.fspath(path))
+        raise SpecialFileError(
+            errno.EINVAL, f"The path is {name}, not a regular file", os.fspath(path)
+        )
 
 
 def read_regular_file(path: str | os.PathLike) -> bytes:
