@@ -34,7 +34,7 @@ _READ_ERRORS = (
     zlib.error,
     struct.error,
     EOFError,
-    OSError,  # zipfile raises it if a damaged zip directory gives an offset outside of the file.
+    OSError,  # zipfile raises an OSError if a damaged archive gives an offset outside of the file.
     NotImplementedError,
     RuntimeError,
     ValueError,

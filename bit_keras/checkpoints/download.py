@@ -130,10 +130,10 @@ def local_file(
         problem = f"it could not be fetched, because {problem}"
         raise DownloadError(_offline_message(problem, address, path, size))
     with _lock(path):
-        # While this process waited for the lock, another one may have fetched the file.
+        # While this process waited for the lock, another process may have downloaded the file.
         if not _is_usable(path, examine, sha256):
-            # The unusable file is renamed under the lock: without the lock, it could be a new file
-            # that another process has just downloaded.
+            # The unusable file is renamed while this process holds the lock. Without the lock, the
+            # file could be a new one that another process has just downloaded.
             _set_aside(path)
             http.fetch(address, path, accept, 2 * (size or 0) + _MOST_BYTES)
     return path
@@ -224,7 +224,7 @@ def _check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    # The lock only saves other processes a second download. Downloads must be correct without it
+    # The lock only spares other processes a second download. Downloads must be correct without it
     # too, because some network file systems have no locks, or locks without effect.
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with contextlib.ExitStack() as stack:

@@ -22,12 +22,12 @@ from bit_keras.utils.partial_files import HOST, is_living
 # Timeouts in seconds: for the connection, and for each read of the response's body.
 TIMEOUT = (10, 60)
 
-# Seconds to wait before the second, third ... try of a download.
+# Seconds to wait before each further try of a download.
 PAUSES = (1, 2, 4, 8)
 
 _MAX_REDIRECTS = 5
 
-# The most bytes that are read from the connection at once.
+# The largest number of bytes that are read from the connection at once.
 _PIECE_BYTES = 1 << 16
 
 # A transfer counts as broken off if it brings fewer than `_LEAST_BYTES_PER_SECOND` over a period of
@@ -237,7 +237,7 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
 
 
 def _total(response: requests.Response) -> int | None:
-    """Returns the whole file's size that a response's headers give, or None if they give none."""
+    """Returns the size of the whole file by a response's headers, or None if they lack it."""
     if response.status_code == 200:
         total = response.headers.get("Content-Length", "")
     else:

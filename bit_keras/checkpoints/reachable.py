@@ -11,7 +11,7 @@ import requests
 # is for a time at which another server was not reached a moment ago: there is probably no network.
 _WAIT, _SHORT_WAIT = 4.0, 1.0
 
-# A server that was not reached is not tried again for this number of seconds.
+# The number of seconds for which a server that could not be reached is not tried again.
 _REMEMBERED = 60.0
 
 # Maps each server (host, port) that could not be reached to the time of the last try and the

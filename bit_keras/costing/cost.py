@@ -175,8 +175,9 @@ def _check_layers(model: ResNetV2, counted: Network) -> None:
 
 def _flops(net: Network, remat: str | None) -> int:
     """Returns the floating-point operations of a training step for one image."""
-    # A step takes 3 times the operations of the forward pass: the forward pass, the gradients of
-    # the inputs and the gradients of the kernels. Rematerialization adds a second forward pass.
+    # A training step takes 3 times the operations of the forward pass: the forward pass, the
+    # gradients of the inputs and the gradients of the kernels. Rematerialization adds a second
+    # forward pass.
     passes = 3 if remat is None else 4
     return 2 * passes * net.multiply_adds
 

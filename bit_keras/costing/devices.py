@@ -59,8 +59,8 @@ DEVICES = MappingProxyType(
             _device("TPU-v3-core", 16, 61.5, 61.5, None),
             _device("TPU-v4", 32, 275, 275, None),
             _device("TPU-v5e", 16, 197, 197, None),
-            # A CPU core has half the speed of two cores of an AMD EPYC with AVX-512, which was
-            # measured on products of matrices of 4096x4096.
+            # The speed of a CPU core is half the measured speed of two cores of an AMD EPYC with
+            # AVX-512, on products of matrices of 4096x4096.
             _device("CPU-core", None, 0.0885, 0.196, None),
         )
     }

@@ -90,7 +90,7 @@ def memory(
     remat: str | None = None,
     batch_split: int = 1,
 ) -> Memory:
-    """Returns the memory of a training step on one device.
+    """Returns the memory that a training step needs on one device, item by item.
 
     Args:
         network: the sizes of the network at the resolution of the training.
@@ -111,8 +111,8 @@ def memory(
         # without momentum took less memory, by 2.3 times the bytes of the weights (R50x1 and R50x2,
         # one image of 32x32).
         optimizer=2 * weights,
-        # With a batch in slices, memory holds the sum of the gradients and the gradients of one
-        # slice.
+        # If the batch is processed in slices, memory holds the sum of the gradients and the
+        # gradients of one slice.
         gradients=(1 + is_split) * weights,
         kernels=kernels,
         # If the batch is processed in slices, the images of the whole batch stay in memory.

@@ -1,4 +1,4 @@
-"""Finds the images and records that cannot be read, which TensorFlow's errors do not name."""
+"""Finds out which image or record cannot be read, because TensorFlow's errors do not name it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def remember_source(
 
 @contextlib.contextmanager
 def naming_unreadable(batches: Callable[[], tf.data.Dataset]) -> Iterator[None]:
-    """If the code in the `with` block cannot read an image, the error names its file or record.
+    """If the `with` block cannot read an image, the error names the image's file or record.
 
     The elements of the batches are read again, one by one, up to the first one that fails.
 

@@ -1,4 +1,4 @@
-"""Decodes images in TensorFlow's graph: transparency, orientation, and which reader takes a file.
+"""Decodes images in TensorFlow's graph, with their transparency and orientation.
 
 TensorFlow reads JPEG, PNG, WebP, JPEG XL, and some BMP and GIF files. Pillow reads the others:
 TIFF, AVIF, JPEG 2000, and the BMP and GIF files of which TensorFlow would lose colours.

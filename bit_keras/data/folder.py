@@ -111,8 +111,8 @@ def _unsplit_task(
     background: tuple[int, int, int],
 ) -> Task:
     train, test = _hold_out(classes)
-    # A class of one image has no training images. If all classes are so, the typical size is that
-    # of the test images.
+    # A class of one image has no training images. If all classes have only one image, the typical
+    # size is that of the test images.
     measured = train if any(train.values()) else classes
     return Task(
         name=name,

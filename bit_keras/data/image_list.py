@@ -23,7 +23,7 @@ from bit_keras.utils.text_file import read_text
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageList:
-    """The paths of images, and one or several labels of each image.
+    """The paths of images, and the labels of each image: none, one or several.
 
     Attributes:
         root: the folder that the paths are relative to.

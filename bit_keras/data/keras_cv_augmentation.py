@@ -72,7 +72,7 @@ def _branch(layer: keras.Layer, draw: _Draw, image: tf.Tensor, key: tf.Tensor) -
 
 
 def _distortions(geometric: bool) -> list[tuple[keras.Layer, _Draw]]:
-    """Returns keras-cv's layers for RandAugment, each with a function for its random numbers."""
+    """Returns keras-cv's layers for RandAugment, each with a function that draws random numbers."""
     from keras_cv import layers
 
     # The dtype float32 is given to the layers, because they would otherwise have the dtype of
@@ -141,8 +141,8 @@ def _naming_the_remedy() -> Iterator[None]:
         ) from error
 
 
-# Maps an augmentation's name to the argument of `pipeline.train_batches` that takes it, and to the
-# function that makes it for a task.
+# Maps the name of an augmentation to the argument of `pipeline.train_batches` that takes the
+# augmentation, and to the function that makes the augmentation for a task.
 _TABLE: dict[str, tuple[str, Callable[[Task], transforms.View | transforms.Mix]]] = {
     # If a task forbids random crops, its labels depend on positions in the image, so RandAugment
     # does not shift or shear the image either.

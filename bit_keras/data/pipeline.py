@@ -111,7 +111,7 @@ def train_batches(
 
 
 def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Dataset:
-    """Returns the whole test split once, in its fixed order.
+    """Returns batches of the whole test split, with each image once, in a fixed order.
 
     Each image is resized to `rule.crop` by `rule.crop` pixels (bilinear, without antialiasing), and
     is not cropped.

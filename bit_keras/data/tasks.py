@@ -258,7 +258,7 @@ def task(name: str, **options: Any) -> Task:
 
 
 def pretraining_task(name: str, **options: Any) -> Task:
-    """Returns the task with a name, for pre-training; its images may have several labels.
+    """Returns the task with a given name, for pre-training; an image may have several labels.
 
     Args:
         name: a name that `task` takes; "imagenet21k" (a folder of images or of TFRecord files);

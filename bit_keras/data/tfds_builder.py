@@ -24,7 +24,7 @@ def prepared(
     data_dir: str | os.PathLike | None = None,
     manual_dir: str | os.PathLike | None = None,
 ) -> DatasetBuilder:
-    """Returns the builder of a dataset of TFDS; downloads and prepares it at its first use.
+    """Returns the builder of a TFDS dataset; downloads and prepares the dataset at its first use.
 
     Args:
         task: name of the task, for messages.

@@ -89,7 +89,7 @@ def load(
     data_dir: str | os.PathLike | None = None,
     manual_dir: str | os.PathLike | None = None,
 ) -> Task:
-    """Returns a dataset of TFDS as a task; downloads and prepares it at its first use.
+    """Returns a TFDS dataset as a task; downloads and prepares the dataset at its first use.
 
     Images stay encoded, and features that are not needed are not parsed. Grey images become RGB.
     Labels of a split of more than half a gibibyte are checked only when they are read.
@@ -263,7 +263,7 @@ _FEATURES = {
 
 
 def _choose_feature(task: str, info: DatasetInfo, kind: str, asked: str | None) -> str:
-    """Returns the name of the image or label feature: the user's choice, or the most likely one."""
+    """Returns the name of a TFDS dataset's image or label feature: as asked, or the likeliest."""
     fits, expected, place = _FEATURES[kind]
     fitting = [key for key, feature in info.features.items() if fits(feature)]
     supervised = info.supervised_keys[place] if info.supervised_keys else None

@@ -41,7 +41,7 @@ class Summary:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Returns the median, the standard deviation and the number of the values.
+    """Returns the median, the standard deviation and the number of the given values.
 
     >>> summarize([0.5, 0.7, 0.6]).percent()
     '60.00 ± 10.00 (n=3)'

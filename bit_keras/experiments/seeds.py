@@ -88,7 +88,7 @@ def finetune_seeds(
 def _common_configuration(
     model: str | keras.Model, task: Task, seed: int, arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns the part of the configuration that is equal for all seeds; checks all arguments."""
+    """Returns the part of a run's configuration that all seeds share; checks all arguments."""
     planned = prepare(model, task, seed=seed, **arguments)
     if workers.are_several(planned.strategy):
         raise ValueError(

@@ -139,7 +139,7 @@ def spec_of_one_replica(spec: Any) -> Any:
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
-    """Returns the index of a variable in the list with which the optimizer was built."""
+    """Returns the index of a variable in the list of variables that an optimizer was built with."""
     return optimizer._get_variable_index(variable)
 
 
