@@ -95,8 +95,8 @@ def train_batches(
         .batch(rule.batch_size, drop_remainder=True)
     )
     if mix is not None:
-        # Only one batch at a time goes through mixup or CutMix, because these operations already
-        # run in parallel.
+        # Only one batch at a time goes through mixup or CutMix, because the operations of mixup and
+        # CutMix already run in parallel.
         batches = batches.enumerate(start=start_step).map(mixed, num_parallel_calls=1)
     batches = (
         batches.take(num_steps)
@@ -104,13 +104,14 @@ def train_batches(
         .prefetch(_PREFETCH)
         .with_options(_shared_by_rows())
     )
-    # If reading fails, the bad image is in the next batch or in the batches prepared in advance.
+    # A corrupt image that makes reading fail is in the next batch or in the batches prepared in
+    # advance, so it is looked for in the elements of these batches.
     first_elements = elements.take((1 + _PREFETCH) * rule.batch_size)
     return remember_source(batches, task, task.train, first_elements)
 
 
 def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Dataset:
-    """Returns the whole test split once, in its fixed order.
+    """Returns batches of the whole test split, with each image once, in a fixed order.
 
     Each image is resized to `rule.crop` by `rule.crop` pixels (bilinear, without antialiasing), and
     is not cropped.
@@ -153,7 +154,7 @@ def _shared_by_rows() -> tf.data.Options:
 
 
 def _hot(label: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Returns float32 `[num_classes]` with a 1 for the label, or for each label of a vector."""
+    """Returns float32 `[num_classes]` with a 1 for each label; `label` is a scalar or a vector."""
     hot = tf.one_hot(label, num_classes)
     return hot if label.shape.rank == 0 else tf.minimum(tf.reduce_sum(hot, axis=0), 1.0)
 
@@ -171,22 +172,23 @@ def _augment(image: tf.Tensor, task: Task, rule: HyperRule, key: tf.Tensor) -> t
 
 
 def _key(seed: int, stream: int, position: tf.Tensor) -> tf.Tensor:
-    """Returns the seed of a stateless random operation, two integers."""
+    """Returns the seed, two integers, of the random operation at one position in a stream."""
     return tf.random.fold_in(tf.constant([seed, stream], tf.int64), position)
 
 
 def _shuffled_forever(examples: Examples, seed: int, first: int) -> tf.data.Dataset:
-    """Returns endless shuffled epochs, without the first `first` elements."""
+    """Returns endless shuffled epochs of a task's elements, without the first `first` elements."""
     first_epoch, seen = divmod(first, examples.num_examples)
     elements = examples.elements()
     buffer = examples.shuffle_buffer or examples.num_examples
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        # tf.random.set_seed changes only the graph of this function. Without it, the user's global
-        # seed would change the shuffling.
+        # Within this function, tf.random.set_seed changes only the function's own graph. Without
+        # the call, the user's global seed would change the shuffling.
         tf.random.set_seed(1)
         key = _key(seed, _SHUFFLE, number)
-        # Dataset.shuffle takes a seed of one number, of which it uses 31 bits.
+        # Dataset.shuffle takes one number of 31 bits as its seed, which is drawn here from the key
+        # of two numbers.
         shuffle_seed = tf.random.stateless_uniform([], key, 0, tf.int32.max, tf.int64)
         return elements.shuffle(buffer, shuffle_seed, reshuffle_each_iteration=False)
 

@@ -1,4 +1,4 @@
-"""The class of classification tasks, and the table by which a task's name gives the task."""
+"""The class `Task`, and the table that maps the name of a task to the module that loads it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Examples:
     shuffle_buffer: int | None = None
 
     def dataset(self) -> tf.data.Dataset:
-        """Returns the examples in the fixed order; encoded images stay encoded."""
+        """Returns a dataset of the examples in their fixed order; encoded images stay encoded."""
         return self.elements().map(self.read)
 
 
@@ -117,8 +117,9 @@ class Task:
 
     @property
     def identity(self) -> dict[str, str | int]:
-        """The entries of a run's configuration that say which data it used."""
-        # A run of an earlier version, which had no such option, can be continued.
+        """The entries of a run's configuration that identify the task and its data."""
+        # A white background is not recorded in the configuration, so that a run of an earlier
+        # version, which had no choice of the background, can be continued.
         code = "#{:02x}{:02x}{:02x}".format(*self.background)
         background = {"background": code} if self.background != WHITE else {}
         return {
@@ -131,7 +132,7 @@ class Task:
         }
 
     def record(self) -> TaskRecord:
-        """Returns what a run and its model keep of the task that it trained on."""
+        """Returns the description of this task that is saved with a run and with its model."""
         return TaskRecord(
             class_names=tuple(self.class_names),
             name=self.name,
@@ -145,22 +146,22 @@ class Task:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes."""
+        """The number of classes of the task."""
         return len(self.class_names)
 
     @property
     def num_examples(self) -> int:
-        """The number of training examples."""
+        """The number of training examples of the task."""
         return self.train.num_examples
 
     @property
     def num_test_examples(self) -> int:
-        """The number of test examples."""
+        """The number of test examples of the task."""
         return self.test.num_examples
 
 
 def _kept(option: str, value: Any) -> Any:
-    """Returns the value of an option; a directory as an absolute path."""
+    """Returns the value of a task's option as a run records it; directories become absolute."""
     if value is None or not option.endswith("_dir"):
         return value
     return os.path.abspath(os.path.expanduser(value))
@@ -186,7 +187,7 @@ TYPICAL_SIZE = (350, 400)
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """The name of a task, or the beginning of its name, and the module that loads it.
+    """A row of the table of tasks: a task's name or its beginning, and the module that loads it.
 
     Attributes:
         prefix: a whole name; or the beginning of a name, if it ends in ":" or "/".
@@ -210,7 +211,7 @@ class _Row:
         return self.prefix[-1] in ":/"
 
     def fits(self, name: str) -> bool:
-        """Returns True if a task's name has the prefix of this row of the table."""
+        """Returns True if this row of the table of tasks is the one for a task's name."""
         return name.startswith(self.prefix) if self.has_argument else name == self.prefix
 
 
@@ -257,7 +258,7 @@ def task(name: str, **options: Any) -> Task:
 
 
 def pretraining_task(name: str, **options: Any) -> Task:
-    """Returns the task with a name, for pre-training; its images may have several labels.
+    """Returns the task with a given name, for pre-training; an image may have several labels.
 
     Args:
         name: a name that `task` takes; "imagenet21k" (a folder of images or of TFRecord files);
@@ -275,7 +276,7 @@ def pretraining_task(name: str, **options: Any) -> Task:
 
 
 def evaluation_task(name: str, **options: Any) -> Task:
-    """Returns the task that a name means, to evaluate a trained model on.
+    """Returns the task with a name such as "cifar10", for the evaluation of a trained model.
 
     It is the task that `task` returns, except that a folder without splits may have a single class,
     and classes of one image, because all of its images may be test images (`Task.whole`).
@@ -291,7 +292,7 @@ def evaluation_task(name: str, **options: Any) -> Task:
 
 
 def as_task(given: Any, by_name: Callable[[str], Task] = task) -> Task:
-    """Returns the task that a caller gave, by its name or as a `Task`.
+    """Returns a given `Task` unchanged, or the task of a given name.
 
     Args:
         given: the caller's argument.
@@ -339,13 +340,13 @@ def check_task_name(name: str, pretraining: bool = False) -> _Row:
     raise ValueError(f"Unknown task {name!r}. Did you mean {nearest!r}? Known: {_forms(rows)}.")
 
 
-# The fields of a task that its caller may choose, whatever the kind of the task.
+# The fields of a task that the caller of `task` may set as options, for every kind of task.
 _CHOICES = ("flip", "random_crop")
 
 
 def _load(row: _Row, name: str, function: str, options: dict[str, Any]) -> Task:
-    # The task's module is imported here, because it imports this module, and packages that other
-    # tasks do not need.
+    # The module that loads the task is imported only here, because it imports the present module,
+    # and also packages that other tasks do not need.
     loader = importlib.import_module(f"bit_keras.data.{row.module}")
     parameters = inspect.signature(loader.load).parameters.values()
     known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
@@ -353,7 +354,7 @@ def _load(row: _Row, name: str, function: str, options: dict[str, Any]) -> Task:
         if option not in (*known, *_CHOICES):
             raise ValueError(
                 f"The task {name!r} takes no option {option!r}. Its options are: "
-                f"{', '.join(known) or 'none'}; and {' and '.join(_CHOICES)}, as of every task."
+                f"{', '.join(known) or 'none'}; and {' and '.join(_CHOICES)}, which every task has."
             )
     asked = {choice: options.pop(choice, None) for choice in _CHOICES}
     for choice, value in asked.items():

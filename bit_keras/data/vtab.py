@@ -22,7 +22,8 @@ from bit_keras.data.tfds_tasks import Label
 
 GROUPS = NATURAL, SPECIALIZED, STRUCTURED = "natural", "specialized", "structured"
 
-# The numbers of training and of validation images, "train800val200" in the benchmark's code.
+# The numbers of images that VTAB-1k takes from the training split and from the validation split;
+# the benchmark's code calls this choice "train800val200".
 NUM_TRAIN = 800
 NUM_VALIDATION = 200
 
@@ -38,8 +39,8 @@ _MIN_OBJECTS, _MAX_OBJECTS = 3, 10
 # The vehicles Car, Van and Truck are the first three of KITTI's types of objects.
 _VEHICLE_TYPES = 3
 
-# Images without vehicles get this distance in metres. It is larger than the last boundary of the
-# distance classes, so these images are a class of their own.
+# The distance in metres that images without vehicles get. It is larger than the last boundary of
+# the distance classes, so these images are a class of their own.
 _NO_VEHICLE = 1000.0
 
 
@@ -62,7 +63,7 @@ def clevr_distance(example: dict) -> tf.Tensor:
 
 
 def kitti_distance(example: dict) -> tf.Tensor:
-    """Returns the distance interval, 0 to 2, of a KITTI image's nearest vehicle; 3 without one."""
+    """Returns a KITTI image's class: the nearest vehicle's distance interval, 3 for no vehicle."""
     objects = example["objects"]
     metres = objects["location"][:, 2]
     is_vehicle = objects["type"] < _VEHICLE_TYPES
@@ -108,7 +109,7 @@ _DSPRITES_ORIENTATION = Label(
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The end of a TFDS split, without its first `percent` percent.
+    """A part of a TFDS split: the examples that follow its first `percent` percent.
 
     The number of examples before it is rounded down, as in the benchmark's code.
     """
@@ -117,13 +118,13 @@ class Part:
     percent: int = 0
 
     def start(self, counts: Mapping[str, int]) -> int:
-        """Returns the index of the first example in this part of a TFDS split."""
+        """Returns the index of the part's first example in the whole TFDS split."""
         return counts[self.split] * self.percent // 100
 
 
 @dataclasses.dataclass(frozen=True)
 class VtabTask:
-    """A task of VTAB-1k.
+    """A task of VTAB-1k: its dataset in TFDS, its splits, its label and its augmentations.
 
     Attributes:
         group: one of `GROUPS`.
@@ -177,7 +178,7 @@ def _clevr(label: Label) -> VtabTask:
 
 
 def _dsprites(label: Label, **kwargs) -> VtabTask:
-    # dSprites has only a training split, and its pixels are 0 and 1.
+    # dSprites has only a training split, and its pixels are 0 and 1, so they are multiplied by 255.
     return VtabTask(
         STRUCTURED,
         "dsprites:2.*.*",

@@ -41,7 +41,8 @@ _FINE_TUNING, _PROBE = "fine-tuning", "linear probe"
 
 _RUN_NAME = re.compile(r"shots-\d+-seed-\d+")
 
-# A few-shot study copies these keys from the configuration of a fine-tuning run into its own.
+# Keys that a few-shot study copies from the configuration of a fine-tuning run into its own
+# configuration.
 _MODEL_KEYS = ("model", "weights", "initial_state_sha256")
 
 
@@ -122,7 +123,8 @@ def fewshot(
     configuration = {
         **{key: of_model[key] for key in _MODEL_KEYS},
         **task.identity,
-        # A probe trains on images that are neither flipped nor cropped at random.
+        # The choices of flip and random crop are left out for a linear probe, because its training
+        # images are neither flipped nor cropped at random.
         **({} if probe else task.chosen),
         "command": "fewshot",
         "method": _PROBE if probe else _FINE_TUNING,
@@ -149,7 +151,7 @@ def fewshot(
     if probe:
         accuracies, seconds = _probe_points(network, task, rule, points, verbose)
     else:
-        del start, network  # Each run builds its own network.
+        del start, network  # Each fine-tuning builds its own network, so this one is freed.
         release()
         accuracies, seconds = _finetune_points(
             model, task, points, configuration, directory, verbose=verbose, **training
@@ -205,7 +207,7 @@ def _prepare_runs(
 def _prepare_probe(
     model: str | keras.Model, task: Task, *, pretrained, recipe: str, budget: dict, seed: int
 ) -> tuple[keras.Model, HyperRule, dict]:
-    """Returns the network for features, the BiT-HyperRule, and a description of the network.
+    """Returns the network that computes features, the BiT-HyperRule, and the model's record.
 
     What is recorded are the entries of the configuration that describe the network.
     """
@@ -215,7 +217,8 @@ def _prepare_probe(
             f"{', '.join(others)}: a linear probe does not train the network. In budget it takes "
             "only crop (--crop), the side of the images in pixels. Leave the others out."
         )
-    # A crop below 1 is passed on, so that the error of HyperRule.scaled names the crop.
+    # `resize` is at least 1, so that for a crop below 1 the error of HyperRule.scaled names the
+    # crop.
     size = {} if crop is None else {"crop": crop, "resize": max(crop, 1)}
     if isinstance(model, str):
         run = prepare(model, task, pretrained=pretrained, recipe=recipe, budget=size, seed=seed)
@@ -248,7 +251,7 @@ def _finetune_points(
     directory: Path,
     **arguments,
 ) -> tuple[dict[tuple[int, int], float], float]:
-    """Fine-tunes for each (examples per class, seed); returns the test accuracies and the seconds.
+    """Fine-tunes for each pair (examples per class, seed); returns accuracies and total seconds.
 
     Args:
         model: the model of all runs.
@@ -281,7 +284,7 @@ def _probe_points(
     points: Iterable[tuple[int, int]],
     verbose: bool = False,
 ) -> tuple[dict[tuple[int, int], float], float]:
-    """Fits a linear probe for each (examples per class, seed); returns accuracies and seconds.
+    """Fits a probe for each pair (examples per class, seed); returns accuracies and total seconds.
 
     Each probe is fitted to the images that `subsets.few_shot` chooses. The network computes the
     features of each test image, and of each training image that any probe needs, once.

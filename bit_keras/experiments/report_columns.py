@@ -32,11 +32,12 @@ class Column:
 
 
 def without_seed(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Removes the seed, and what depends on it, from a run's configuration."""
-    # How often a run was evaluated on held-out examples does not change its result.
+    """Returns a run's configuration without the seed and the entries that depend on the seed."""
+    # `eval_every` is left out too, because evaluating a run on held-out examples more often does
+    # not change its result.
     left_out = {"seed", "eval_every"}
     if configuration.get("weights") == "random":
-        # Random initial weights differ for each seed, so their digest is ignored.
+        # Random initial weights differ for each seed, so the digest of the weights is left out.
         left_out.add("initial_state_sha256")
     return {k: v for k, v in configuration.items() if k not in left_out and v is not None}
 
@@ -47,11 +48,11 @@ def canonical(content: Any) -> str:
 
 
 def without_repeated(runs: Iterable[FoundRun]) -> tuple[list[FoundRun], list[LeftOut]]:
-    """Returns the distinct runs, and the runs that repeat the configuration and seed of another."""
+    """Returns the distinct runs, and those with the configuration and seed of an earlier run."""
     first, left_out = {}, []
     for run in runs:
-        # Studies are never repeated runs: two with the same configuration may have other tasks or
-        # seeds.
+        # A study of several runs is identified by its path and is never a repetition, because two
+        # studies with the same configuration may have other tasks or seeds.
         key = run.path if run.is_study else canonical([without_seed(run.configuration), run.seed])
         if key in first:
             reason = f"the same configuration and seed as {first[key].path}, which counts"
@@ -84,7 +85,7 @@ def columns(runs: Sequence[FoundRun]) -> list[Column]:
 
 
 def _by_variant(title: tuple[str, ...], runs: Sequence[FoundRun]) -> list[Column]:
-    """Splits the runs of a column: those of a task that differ in more than the seed go apart."""
+    """Splits runs of one title into columns, in which runs of a task differ only in the seed."""
     tasks = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         variant = canonical(without_seed(run.configuration))

@@ -16,7 +16,8 @@ from bit_keras.runs.found_runs import FoundRun
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
-# Maps a subcommand to the picture file that it writes, and to the picture's description.
+# Maps a subcommand of bit-keras to the picture file that it writes, and to the description of the
+# picture.
 _FILES = {
     "finetune": (
         run_directory.CURVE,
@@ -50,7 +51,7 @@ def pictures_of_runs(runs: Iterable[FoundRun]) -> list[Picture]:
 
 
 def pictures_of_vtab(columns: Sequence[Column], names: Sequence[str]) -> list[Picture]:
-    """Returns a bar chart of each column that has runs on tasks of VTAB-1k."""
+    """Returns a bar chart for each column of the report that has runs on tasks of VTAB-1k."""
     pictures = []
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "vtab.png")

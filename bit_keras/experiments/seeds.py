@@ -88,7 +88,7 @@ def finetune_seeds(
 def _common_configuration(
     model: str | keras.Model, task: Task, seed: int, arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns the part of the configuration that is equal for all seeds; checks all arguments."""
+    """Returns the part of a run's configuration that all seeds share; checks all arguments."""
     planned = prepare(model, task, seed=seed, **arguments)
     if workers.are_several(planned.strategy):
         raise ValueError(
@@ -98,7 +98,8 @@ def _common_configuration(
     configuration = planned.configuration
     del configuration["seed"]
     if configuration["weights"] == RANDOM:
-        # The digest of random initial weights is different for each seed.
+        # The digest of random initial weights differs for each seed, so it is not a part of the
+        # common configuration.
         del configuration["initial_state_sha256"]
     del planned
     release()
@@ -140,7 +141,7 @@ def _finished(directory: Path, configuration: dict[str, Any]) -> dict[int, float
 
 
 def _write(directory: Path, configuration: dict, accuracies: dict[int, float]) -> dict:
-    """Writes seeds.json and returns its content."""
+    """Writes the test accuracies by seed, and their summary, to seeds.json; returns its content."""
     seeds = sorted(accuracies)
     values = [accuracies[seed] for seed in seeds]
     record = {

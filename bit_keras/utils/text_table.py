@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bit_keras.utils.printable import printable
 
-# A width in characters that no table reaches.
+# A width in characters that no table reaches, so that rich measures the full width of a table.
 _MOST = 10**6
 
 # Characters that have a meaning in Markdown or in HTML inside Markdown.
@@ -41,14 +41,14 @@ class TextTable:
         print_table(table)
 
     def markdown(self) -> str:
-        """Returns the table in Markdown, below its title as a heading."""
+        """Returns the table's title as a Markdown heading, and below it the table in Markdown."""
         header = (_line(self.columns), "|" + " --- |" * len(self.columns))
         body = map(_line, self.rows)
         return "\n".join([f"## {escape(self.title)}", "", *header, *body, ""])
 
 
 def print_table(table: Table) -> None:
-    """Prints a table of rich without losing or breaking a word.
+    """Prints a table of the package `rich` without cutting off or breaking a word.
 
     On a file or a pipe, the table is as wide as it needs. On a terminal where it does not fit, each
     row is printed as lines of a column's name and its cell.
@@ -73,7 +73,7 @@ def _print_as_lines(console: Console, table: Table) -> None:
 
 
 def escape(text: str) -> str:
-    r"""Escapes a text on one line, so that Markdown shows it unchanged.
+    r"""Joins a text into one line and escapes it, so that Markdown shows the text unchanged.
 
     >>> print(escape("a_b <c>"))
     a\_b \<c\>
