@@ -1,4 +1,4 @@
-"""The error that the publishing program raises for its user."""
+"""The error of the publishing program, whose message is shown to the user."""
 
 
 class PublishError(Exception):

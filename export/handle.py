@@ -4,12 +4,12 @@ import re
 
 from export.error import PublishError
 
-# A part of a name begins with a letter, and a version is a number. So no module's directory lies
-# below the archive or the page of another module, which are files, such as bit/m-r50x1/1.md.
+# A part of a name begins with a letter, and a version is a number. Therefore the directory of a
+# module is never below a file of another module, such as bit/m-r50x1/1.md.
 _PART = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
-_LONGEST_PART = 100  # File names have at most 255 bytes, and suffixes are added.
+_LONGEST_PART = 100  # File names, with the suffixes added to a handle, have at most 255 bytes.
 
 
 def check_handle(handle: str) -> str:
@@ -34,6 +34,6 @@ def check_handle(handle: str) -> str:
 
 
 def next_version(handle: str) -> str:
-    """Returns the handle of the version after this one."""
+    """Returns the handle of the next version, such as "my/flowers/2" for "my/flowers/1"."""
     name, _, version = handle.rpartition("/")
     return f"{name}/{int(version) + 1}"

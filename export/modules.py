@@ -48,27 +48,28 @@ class Module:
 
     @property
     def source(self) -> str:
-        """The name of the file of the weights, without its directory."""
+        """The name of the file that holds the weights, without its directory."""
         if self.sha256 is None:
             return bit_keras.find_model(self.model, self.weights).checkpoint.file
         return Path(self.weights).name
 
     def identity(self) -> str:
-        """Returns the sha256 of all that decides a module's content, except software versions."""
+        """Returns the sha256 of all that determines a module's content but software versions."""
         values = {**asdict(self), "weights": self.source}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A kind of module, published for each model of a family; `suffix` is part of its handle."""
+    """A kind of module that is published for each model of a family; `suffix` is in its handle."""
 
     suffix: str
     checkpoint: str
     include_top: bool
 
 
-# Maps a family of models to its kinds of modules, which are named like Google's on TF-Hub.
+# Maps a family of models (S, M or L) to its kinds of modules, which have names like those of
+# Google's modules on TF-Hub.
 _ROWS = {
     "S": (
         _Row("", "upstream", False),
@@ -79,7 +80,7 @@ _ROWS = {
         _Row("/imagenet21k_classification", "upstream", True),
         _Row("/ilsvrc2012_classification", "ilsvrc2012", True),
     ),
-    # The weights of the family BiT-L were never released.
+    # The family BiT-L has no modules, because its weights were never released.
     "L": (),
 }
 
@@ -97,7 +98,7 @@ def modules_of(
     image_size: int | None = None,
     licence: str | None = None,
 ) -> list[Module]:
-    """Returns the modules to publish for the values of the command-line flags.
+    """Returns the modules that the values of the command-line flags ask to publish.
 
     Args:
         model: a name of the zoo, or None.

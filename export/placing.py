@@ -55,7 +55,7 @@ def staging(site: Path) -> Iterator[Path]:
 
 
 def place_module(site: Path, staged: Path) -> None:
-    """Publishes the files of a module, which lie in a temporary directory made by `staging`.
+    """Publishes the files of a module from a temporary directory that `staging` has made.
 
     A published module with the same handle is replaced.
     """
@@ -80,7 +80,7 @@ def place_text(site: Path, path: Path, text: str) -> None:
 
 
 def _move_into_place(site: Path, ready: Path) -> None:
-    """Moves a module's files into place; those that a killed process has moved are skipped.
+    """Moves a module's files into place; skips files that a killed process has already moved.
 
     The record is moved last. If `ready` contains no record, all parts are in place.
     """

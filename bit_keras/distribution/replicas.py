@@ -64,7 +64,7 @@ def reduction(loss: Any) -> str | None:
 
 
 def may_be_empty(inputs: Any) -> bool:
-    """Returns True if this is one of several replicas, and its part of a batch may be empty.
+    """Returns True on one of several replicas, whose share of a batch may have no samples.
 
     The number of samples is then unknown while the step is traced.
     """
@@ -83,7 +83,7 @@ def may_be_empty(inputs: Any) -> bool:
 
 
 def call_on_samples(call: Callable[[Any], Any], inputs: Any) -> Any:
-    """Returns `call(inputs)`; replaces an empty batch by one sample, and drops that output."""
+    """Returns `call(inputs)`; an empty batch gets one sample of zeros, whose output is dropped."""
     import tensorflow as tf
 
     rows = tf.shape(keras.tree.flatten(inputs)[0])[0]

@@ -18,8 +18,8 @@ FLOAT32_BOUND = 1e-5
 # where results are rounded.
 _HALF_BOUND = 5e-2
 
-# Batch size, height and width of the test images, if the model takes images of any size. The second
-# size is odd, so that no stride divides it.
+# Batch size, height and width of the test images, if the model takes images of any size. The height
+# and width of the second batch are odd, so that no stride of the network divides them.
 _SHAPES = ((1, 224, 224), (5, 97, 131))
 
 
@@ -102,7 +102,7 @@ def check_export(
             if name == OUTPUT:
                 same += int((value.argmax(-1) == expected.argmax(-1)).sum())
                 count += expected[..., 0].size
-    # np.max returns NaN if any value is NaN; Python's max may not.
+    # np.max is used because it returns NaN if any error is NaN, while Python's max may not.
     agreement = Agreement(float(np.max(errors)), bound, same, count)
     if not agreement.error <= bound:
         raise AgreementError(
@@ -134,7 +134,7 @@ def _error(model: keras.Model, value: np.ndarray, expected: np.ndarray) -> float
             "numbers. The training that made it diverged, or its weights are damaged."
         )
     difference, largest = np.abs(value - expected).max(), np.abs(expected).max()
-    # The outputs of a new head are all zeros, so no ratio can be computed.
+    # A new head gives only zeros. The difference cannot be divided by a largest output of 0.
     if not largest:
         return 0.0 if difference == 0 else np.inf
     return difference / largest

@@ -23,7 +23,7 @@ _INT8, _FROZEN = "_int8", "_frozen"
 NAMES = tuple(name for name in FORMATS if not name.endswith((_INT8, _FROZEN)))
 
 
-# The default range of input pixels is that of Google's BiT modules.
+# By default, an exported file takes pixels from 0 to 1, like Google's BiT modules.
 _INPUT_RANGE = (0.0, 1.0)
 
 
@@ -72,7 +72,8 @@ def export_model(
         overwrite=overwrite,
         class_names=_class_names(source, network) if form.serves_bytes else None,
         image_size=source.crop,
-        # Every run trains on images in [-1, 1], whatever its model's layers make of them.
+        # The model of a run takes images in [-1, 1], because every run trains on such images, even
+        # if the first layers of the model scale them.
         model_range=None if source.task is None else NETWORK_RANGE,
         background=source.background,
     )
@@ -104,7 +105,7 @@ def _checked_name(form: str, freeze: bool, int8: bool, input_range: Sequence[flo
 
 
 def _class_names(source: SavedModel | ZooModel, network: keras.Model) -> Sequence[str] | None:
-    """Returns the class names that the model or its run kept, or those of a published checkpoint.
+    """Returns the class names stored in the model or its run, or those of a published checkpoint.
 
     Returns:
         The names, or None if they are unknown or their number is not that of the classes. If the

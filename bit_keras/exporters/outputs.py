@@ -18,7 +18,7 @@ _OUTPUT_OF_ACTIVATION = {
 
 # The number of classes of ImageNet-21k. Its images have several labels, so its networks were
 # trained with a sigmoid for each class (arXiv 1912.11370, section 3.1).
-# `bit_keras.decode_predictions` follows the same rule.
+# `bit_keras.decode_predictions` also uses a sigmoid for these classes.
 _MULTI_LABEL_CLASSES = 21_843
 
 
@@ -81,7 +81,7 @@ class Outputs:
 
 
 def to_range(images, given: tuple[float, float], wanted: tuple[float, float] = NETWORK_RANGE):
-    """Returns images whose black and white are `given` with those of another range."""
+    """Converts images from one range of pixel values, `given`, to another one, `wanted`."""
     if tuple(given) == tuple(wanted):
         return images
     (low, high), (black, white) = given, wanted
@@ -92,7 +92,7 @@ def to_range(images, given: tuple[float, float], wanted: tuple[float, float] = N
 
 
 def outputs_of(model: keras.Model, model_range: tuple[float, float] | None = None) -> Outputs:
-    """Returns the description of a functional model's output.
+    """Describes the output of a functional model: its kind, its classes and its features.
 
     A classifier is a model that ends in a `Dense` layer with no activation, softmax or sigmoid. The
     activation may also be a separate `Activation` or `Softmax` layer after the `Dense` layer. The

@@ -157,8 +157,8 @@ def export_saved_model(
             [os.path.join(folder, name) for name in assets],
         )
         _save(module, directory)
-        # The fingerprint file is not needed, and its random identifier would make two exports of
-        # the same model differ.
+        # The file fingerprint.pb is removed: nothing needs it, and its random identifier would make
+        # two exports of the same model differ.
         (directory / "fingerprint.pb").unlink(missing_ok=True)
         check_export(
             model,
@@ -270,7 +270,8 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
             "one name for each class."
         )
     for name in names:
-        # A class name that was read from a file often still ends with a newline.
+        # A class name that was read from a file often still ends with a newline. Such a name is
+        # refused.
         if not isinstance(name, str) or name.splitlines() != [name]:
             raise ValueError(
                 f"class_names contains {name!r}; expected strings of one line that are not empty. "
@@ -314,7 +315,7 @@ def _images_read(serving: Serving) -> str:
 
 
 def architecture_of(model: keras.Model) -> str | None:
-    """Returns the zoo's name for a network's depths and width, such as "R50x1".
+    """Returns the name of a network by its depths and width, such as "R50x1".
 
     Returns:
         The name, or None if the model is not a `ResNetV2` with the depths and width of the zoo.

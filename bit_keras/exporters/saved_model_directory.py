@@ -90,7 +90,7 @@ def atomic_directory(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]
         if overwrite and path.exists():
             _exchange(temporary, path)
         else:
-            # os.rename fails if another process has written files to `path` in the meantime.
+            # os.rename fails if another process has written files to `path` since the last check.
             os.rename(temporary, path)
         sync_entries(path.parent)
     finally:
@@ -102,7 +102,7 @@ def _resolved(path: str | os.PathLike) -> Path:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Exchanges two directories in one step, or in three if the system cannot do it in one."""
+    """Swaps two directories by one rename, or by three if the system cannot swap names."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is not None:
         names = os.fsencode(new), os.fsencode(old)

@@ -44,11 +44,12 @@ def load_reusable(handle: str) -> Any:
 
 
 def _resolve(handle: str) -> str:
-    """Returns the directory of a SavedModel, given its path or its URL, which is downloaded."""
+    """Returns the directory of a SavedModel; downloads the SavedModel if its handle is a URL."""
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # tensorflow_hub imports pkg_resources, which warns at each import that it is deprecated.
+        # The warning is hidden that tensorflow_hub causes at each import by importing
+        # pkg_resources, which is deprecated.
         warnings.simplefilter("ignore")
         import tensorflow_hub as hub
     is_address = "://" in handle

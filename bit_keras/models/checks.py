@@ -67,7 +67,7 @@ def _problem(images: Any, wanted: Any) -> str | None:
 
 
 def _enters_a_network(tensor: Any) -> bool:
-    """Returns True if a graph's input goes directly into a ResNetV2 or its first layer."""
+    """Returns True if a model's input goes directly into a ResNetV2 or its first layer."""
     return any(
         operation.name == "root_block_pad" or hasattr(operation, "unit_boundaries")
         for operation in consumers_of(tensor)
@@ -121,7 +121,7 @@ def check_labels(model: keras.Model, x: Any, y: Any) -> None:
 
 
 def _check_label_type(labels: Any, loss: str) -> None:
-    """Raises a ValueError for names of classes, other objects, and lists in place of numbers."""
+    """Raises a ValueError if the labels are a list or tuple of numbers, or are not numbers."""
     if isinstance(labels, list | tuple) and labels and not hasattr(labels[0], "shape"):
         raise ValueError(
             f"The labels are a {type(labels).__name__} and do not fit {loss}. Expected an array: "
@@ -130,7 +130,7 @@ def _check_label_type(labels: Any, loss: str) -> None:
     dtype = getattr(labels, "dtype", None)
     if dtype is None:
         return
-    dtype = getattr(dtype, "name", str(dtype))  # TensorFlow's and numpy's dtypes have a name
+    dtype = getattr(dtype, "name", str(dtype))  # The dtypes of TensorFlow and numpy have a `name`.
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool", "torch.")):
         raise ValueError(
             f"Labels of dtype {dtype} do not fit {loss}. Expected numbers. Names of classes become "
@@ -155,7 +155,7 @@ def _check_label_values(labels: np.ndarray, classes: int, ignored: int | None) -
 
 
 def check_class_weight(model: keras.Model, class_weight: Any) -> None:
-    """Raises a ValueError for weights of classes that Keras would ignore or that spoil the loss.
+    """Raises a ValueError unless class_weight maps the model's classes to numbers of at least 0.
 
     Args:
         model: a model; the numbers of classes are checked only if it has one output
@@ -235,13 +235,13 @@ def warn_of_metrics(model: keras.Model) -> None:
 
 
 def _argument_for_logits(metric: keras.metrics.Metric) -> str:
-    """Returns the argument with which one of Keras' metrics takes logits; "" if it needs none."""
+    """Returns the argument that makes a Keras metric take logits, such as "threshold=0"; or ""."""
     if not type(metric).__module__.startswith("keras."):
         return ""
     config = metric.get_config()
     if config.get("from_logits") is False:
         return "from_logits=True"
-    # A probability of 0.5, where these metrics divide the classes by default, is a logit of 0.
+    # These metrics divide the classes at a probability of 0.5 by default, which is a logit of 0.
     if isinstance(metric, keras.metrics.BinaryAccuracy):
         return "threshold=0" if config["threshold"] == 0.5 else ""
     is_default = config.get("top_k") is None and config.get("thresholds", 0) is None
@@ -258,7 +258,7 @@ def _is_logits(output: Any) -> bool:
 
 
 def _keras_loss(loss: Any) -> Any:
-    """Returns the loss function or object for the argument `loss`, which may be a name."""
+    """Returns `loss`, or the loss function of that name if `loss` is a string."""
     return keras.losses.get(loss) if isinstance(loss, str) else loss
 
 

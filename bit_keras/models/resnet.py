@@ -43,7 +43,7 @@ GROUPS = 32
 BATCH_MOMENTUM = 0.99
 BATCH_EPSILON = 1.001e-5
 
-# Maps the argument `standardize` to the convolutions' class, and to the end of their names.
+# Maps the argument `standardize` to the class of the convolutions and the end of their names.
 _CONVOLUTIONS = {
     True: (StandardizedConv2D, "standardized_conv2d"),
     False: (layers.Conv2D, "conv2d"),
@@ -233,7 +233,7 @@ class ResNetV2(Model):
         policy = keras.dtype_policies.get(dtype)
         kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         classifier_activation = keras.activations.get(classifier_activation)
-        # Images, pooled features and logits would lose digits in half precision.
+        # Images, pooled features and logits are at least float32; half precision would lose digits.
         wide = keras.backend.result_type(policy.compute_dtype, "float32")
         maker = LayerMaker()
         if input_tensor is None:
@@ -272,8 +272,8 @@ class ResNetV2(Model):
         self.pyramid_level_inputs = {level: layer.name for level, layer in pyramid.items()}
         self.pyramid_outputs = {level: layer.output for level, layer in pyramid.items()}
 
-        # The arguments are kept apart from the attributes, because a later change of an attribute
-        # does not change the network. Sizes become Python's numbers, which JSON can hold.
+        # The constructor's arguments are kept apart from the attributes, because a later change of an
+        # attribute does not change the network. Numpy numbers are converted for JSON.
         self._arguments = {
             "depths": tuple(int(depth) for depth in depths),
             "width": int(width) if width == int(width) else float(width),

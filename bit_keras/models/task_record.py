@@ -1,4 +1,4 @@
-"""What a model keeps of the task that it was trained on: its class names above all."""
+"""The record that a model keeps of the task it was trained on, such as its class names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bit_keras.utils.integers import check_integer
 if TYPE_CHECKING:
     import keras
 
-# The key of the record in the configuration of a model, which a .keras file stores.
+# The key of the task's record in the configuration of a model, which a .keras file stores.
 _CONFIG_KEY = "trained_on"
 
 
@@ -47,12 +47,12 @@ class TaskRecord:
     crop: int | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Returns the record as data for JSON."""
+        """Returns the record of a task as a dictionary that JSON can store."""
         return {**dataclasses.asdict(self), "class_names": list(self.class_names or ())}
 
     @classmethod
     def of_plain(cls, content: Any) -> TaskRecord:
-        """Returns the record of what `plain` returned; entries that are not known are ignored.
+        """Makes a record from the dictionary that `plain` returned; unknown keys are ignored.
 
         Raises:
             ValueError: the content is something else.
@@ -85,12 +85,12 @@ def checked_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def digest_of_names(class_names: Sequence[str]) -> str:
-    """Returns a SHA-256 digest that differs for other names, and for another order of them."""
+    """Returns a SHA-256 digest of class names, which also depends on the order of the names."""
     return hashlib.sha256(json.dumps(class_names).encode()).hexdigest()
 
 
 def record_of(model: keras.Model) -> TaskRecord | None:
-    """Returns the record of the task that a model was trained on, or None if it has none.
+    """Returns the record of the task that a model was trained on, or None without class names.
 
     Raises:
         ValueError: the model's `class_names` are not one name for each output.
@@ -118,25 +118,25 @@ def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
 
 
 def config_of(model: keras.Model) -> dict[str, Any]:
-    """Returns the entry of the model's record for `get_config`; an empty dict without a record."""
+    """Returns a dictionary that stores a model's task record for `get_config`; or an empty one."""
     record = record_of(model)
     return {} if record is None else {_CONFIG_KEY: record.plain()}
 
 
 def taken_from(config: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Returns a model's configuration without the entry of `config_of`, and the entry or None."""
+    """Returns a model's configuration without the task record, and the record as data or None."""
     config = dict(config)
     return config, config.pop(_CONFIG_KEY, None)
 
 
 def with_record(model: keras.Model, content: Any) -> keras.Model:
-    """Returns the model with the record of an entry from `taken_from`, unless it is None."""
+    """Stores the task record `content` in the model unless it is None; returns the model."""
     if content is not None:
         remember(model, TaskRecord.of_plain(content))
     return model
 
 
 def remember(model: keras.Model, record: TaskRecord | None) -> None:
-    """Writes the record of a task to a model, so that `record_of` returns it."""
+    """Stores the record of a task in a model, and the record's class names as the model's."""
     model.task_record = record
     model.class_names = None if record is None else record.class_names
