@@ -9,7 +9,8 @@ from export.error import PublishError
 _PART = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
-_LONGEST_PART = 100  # File names, with the suffixes added to a handle, have at most 255 bytes.
+# A part of a handle becomes a file name, which has at most 255 bytes with all suffixes.
+_LONGEST_PART = 100
 
 
 def check_handle(handle: str) -> str:

@@ -115,7 +115,7 @@ def publish(
 
 
 def run_build(module: Module, directory: Path) -> None:
-    """Builds a module in a new process.
+    """Builds the files of a module in a new process.
 
     Raises:
         PublishError: the process refused the module, or failed.

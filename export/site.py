@@ -92,7 +92,7 @@ def is_intact(site: Path, record: dict) -> bool:
 
 
 def digests(directory: Path) -> dict[str, str]:
-    """Returns the sha256 of each file below a directory, by the file's relative path."""
+    """Returns a dict from the relative path of each file below a directory to its sha256."""
     files = sorted(path for path in directory.rglob("*") if not path.is_dir())
     return {path.relative_to(directory).as_posix(): sha256(path) for path in files}
 

@@ -64,7 +64,7 @@ def reduction(loss: Any) -> str | None:
 
 
 def may_be_empty(inputs: Any) -> bool:
-    """Returns True on one of several replicas, whose share of a batch may have no samples.
+    """Returns True if the caller runs on a replica whose share of a batch may have no samples.
 
     The number of samples is then unknown while the step is traced.
     """

@@ -24,7 +24,7 @@ def replica_spec(element_spec: Any) -> Any:
 
 
 def distributed_function(model: keras.Model, step: Callable) -> Callable:
-    """Returns the function that runs `steps_per_execution` steps on every replica for Keras.
+    """Returns the function with which Keras runs `steps_per_execution` steps on all replicas.
 
     Args:
         model: a compiled model with several replicas.
@@ -34,7 +34,9 @@ def distributed_function(model: keras.Model, step: Callable) -> Callable:
 
     strategy = model.distribute_strategy
     steps = model.steps_per_execution
-    samples = threading.local()  # MirroredStrategy runs each replica in a thread of its own.
+    # Each replica has its own number of samples, because MirroredStrategy runs each replica in its
+    # own thread.
+    samples = threading.local()
 
     def step_on_replica(data: Any, share_out: bool) -> Any:
         if share_out:

@@ -14,8 +14,8 @@ from bit_keras.exporters.outputs import outputs_of, to_range
 # the largest output.
 FLOAT32_BOUND = 1e-5
 
-# The allowed difference in half precision is larger, because TensorFlow's graph optimizer changes
-# where results are rounded.
+# The allowed difference is larger in half precision than in float32, because TensorFlow's graph
+# optimizer changes where results are rounded.
 _HALF_BOUND = 5e-2
 
 # Batch size, height and width of the test images, if the model takes images of any size. The height
@@ -134,7 +134,8 @@ def _error(model: keras.Model, value: np.ndarray, expected: np.ndarray) -> float
             "numbers. The training that made it diverged, or its weights are damaged."
         )
     difference, largest = np.abs(value - expected).max(), np.abs(expected).max()
-    # A new head gives only zeros. The difference cannot be divided by a largest output of 0.
+    # The outputs of a new head are all zeros, so that no error relative to the largest output can
+    # be computed.
     if not largest:
         return 0.0 if difference == 0 else np.inf
     return difference / largest

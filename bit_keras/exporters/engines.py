@@ -1,4 +1,4 @@
-"""Loads a model file of any supported format as a function of images."""
+"""Loads model files of any supported format as functions that map images to outputs."""
 
 import importlib
 import os
@@ -23,7 +23,7 @@ OUTPUT = "output"
 
 @dataclass(frozen=True)
 class Engine:
-    """A program that runs model files of one format.
+    """A program, such as ONNX Runtime, that runs model files of one format.
 
     Attributes:
         title: the name of the engine.

@@ -155,7 +155,7 @@ def _not_empty(images: tf.Tensor) -> tf.Tensor:
 def _network_function(
     model: keras.Model, outputs: Outputs, serving: Serving, spec: tf.TensorSpec
 ) -> Callable:
-    """Returns a function `(images in [-1, 1], training) -> (output, features)`.
+    """Returns the network as a function `(images in [-1, 1], training) -> (output, features)`.
 
     All functions of the module call the same concrete graph for each value of `training`, so each
     graph is traced and written once.

@@ -175,6 +175,6 @@ def _serve(path: str | os.PathLike, connection: Connection) -> None:
 
 
 def _plain(error: Exception) -> Exception:
-    """Returns an ImportError, OSError or ValueError with the error's text, which can be pickled."""
+    """Returns the error as one of Python's own classes, which every process can unpickle."""
     kind = next(kind for kind in (ImportError, OSError, ValueError) if isinstance(error, kind))
     return kind(str(error))

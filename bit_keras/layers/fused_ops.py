@@ -138,7 +138,7 @@ def _group_norm(
 
 
 def _mean(x: Any) -> Any:
-    """Returns the mean over all axes but the first and the last, as `[N, 1, ..., C]`.
+    """Returns the mean of x over all axes but the first and the last, as `[N, 1, ..., C]`.
 
     The mean of a large map is computed as a matrix product with a row of ones, which is faster
     there but has a fixed cost of 0.1 ms.
@@ -167,7 +167,7 @@ def _first(plain: Callable, inputs: list, dy: Any) -> list:
 
 
 def _second(plain: Callable, inputs: list, dy: Any, upstream: tuple) -> list:
-    """Returns second-order gradients, by differentiating the unfused function `plain` twice."""
+    """Returns second-order gradients of `inputs` and dy, by differentiating `plain` twice."""
     import tensorflow as tf
 
     with tf.GradientTape() as outer:

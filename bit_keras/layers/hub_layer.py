@@ -96,8 +96,8 @@ class HubLayer(keras.layers.Layer):
         super().__init__(
             trainable=trainable, name=name, dtype=dtype, activity_regularizer=activity_regularizer
         )
-        # XLA is switched off for this layer. On a GPU, `fit` uses XLA by default, but a SavedModel
-        # may have operations that XLA cannot compile.
+        # A model with this layer is not compiled by XLA. On a GPU, `fit` uses XLA by default, but a
+        # SavedModel may have operations that XLA cannot compile.
         self.supports_jit = False
         self.handle_or_path = _as_handle(handle_or_path)
         self._module = load_reusable(self.handle_or_path)
@@ -126,7 +126,7 @@ class HubLayer(keras.layers.Layer):
         with keras.name_scope(self.name, caller=self):
             self._adopted = [
                 keras.Variable(
-                    variable,  # Keras wraps a tf.Variable of this dtype without a copy.
+                    variable,  # Keras uses a tf.Variable of the same dtype and does not copy it.
                     dtype=variable.dtype.name,
                     trainable=id(variable) in trainable,
                     autocast=False,

@@ -48,8 +48,8 @@ def _resolve(handle: str) -> str:
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # The warning is hidden that tensorflow_hub causes at each import by importing
-        # pkg_resources, which is deprecated.
+        # tensorflow_hub imports pkg_resources, which is deprecated and warns of that at each
+        # import. The warning is hidden.
         warnings.simplefilter("ignore")
         import tensorflow_hub as hub
     is_address = "://" in handle

@@ -1,4 +1,4 @@
-"""The weight-standardized convolution of Big Transfer.
+"""The layer `StandardizedConv2D`: the weight-standardized convolution of Big Transfer.
 
     StandardizedConv2D    conv(x, (w - mean(w)) / sqrt(var(w) + 1e-10)), per output channel
 
@@ -78,7 +78,7 @@ def _standardized(kernel, epsilon: float):
     if in_cpu_graph() and keras.backend.standardize_dtype(kernel.dtype) == "float32":
         return fused_ops.standardize(kernel, epsilon)
     # Without rematerialization, TensorFlow's tape would keep the centred kernels of the whole
-    # network, which take as much memory as its weights.
+    # network, which take as much memory as all weights.
     return rematerialized(functools.partial(standardize_kernel, epsilon=epsilon), kernel)
 
 

@@ -63,5 +63,5 @@ def in_cpu_graph() -> bool:
 weights_to_come = Switch("weights_to_come")
 
 # While this switch is on, layers define their gradients by tf.custom_gradient, because a SavedModel
-# cannot store other custom gradients. It is on while a graph is traced for a SavedModel.
+# cannot store other custom gradients. The switch is on while a graph is traced for a SavedModel.
 saving_gradients = Switch("saving_gradients")

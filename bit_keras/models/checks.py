@@ -99,7 +99,7 @@ def check_labels(model: keras.Model, x: Any, y: Any) -> None:
     labels = _labels(x, y)
     _check_label_type(labels, f"the loss {name} over {classes} classes, which takes {takes}")
     shape = _shape(labels)
-    # With one class, labels may have no last axis, so their shape is not checked.
+    # If the model has one class, labels may have no last axis, so their shape is not checked.
     if shape is None or classes == 1:
         return
     if name.startswith("sparse"):

@@ -216,7 +216,7 @@ class FunctionalModel(Model, Functional):
 
 
 def _make_functional(cls: type) -> None:
-    # Functional is added as a base of this class only. Keras would also change the base class of
+    # Functional is added to the bases of `cls` only. Keras would also change the base class of
     # `Model`, and then no subclass of `Model` could define `call`.
     if not issubclass(cls, Functional):
         cls.__bases__ = (*cls.__bases__, Functional)

@@ -272,8 +272,8 @@ class ResNetV2(Model):
         self.pyramid_level_inputs = {level: layer.name for level, layer in pyramid.items()}
         self.pyramid_outputs = {level: layer.output for level, layer in pyramid.items()}
 
-        # The constructor's arguments are kept apart from the attributes, because a later change of an
-        # attribute does not change the network. Numpy numbers are converted for JSON.
+        # The constructor's arguments are kept apart from the attributes, because a later change of
+        # an attribute does not change the network. Numpy numbers are converted for JSON.
         self._arguments = {
             "depths": tuple(int(depth) for depth in depths),
             "width": int(width) if width == int(width) else float(width),
@@ -340,7 +340,7 @@ class ResNetV2(Model):
         self.train_function = None
 
     def freeze(self, up_to: str | None) -> None:
-        """Freezes the layers up to an endpoint and makes all later layers trainable.
+        """Freezes all layers up to an endpoint, such as "block2"; makes all later layers trainable.
 
         Layers before an `input_tensor` do not change. Compile the model again after this call, as
         after every change of `trainable`.

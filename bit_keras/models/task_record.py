@@ -13,7 +13,8 @@ from bit_keras.utils.integers import check_integer
 if TYPE_CHECKING:
     import keras
 
-# The key of the task's record in the configuration of a model, which a .keras file stores.
+# The key under which a model's configuration, and so a .keras file, stores the record of the
+# model's task.
 _CONFIG_KEY = "trained_on"
 
 
@@ -118,7 +119,7 @@ def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
 
 
 def config_of(model: keras.Model) -> dict[str, Any]:
-    """Returns a dictionary that stores a model's task record for `get_config`; or an empty one."""
+    """Returns a model's task record as an entry for `get_config`; {} if there is no record."""
     record = record_of(model)
     return {} if record is None else {_CONFIG_KEY: record.plain()}
 
@@ -137,6 +138,6 @@ def with_record(model: keras.Model, content: Any) -> keras.Model:
 
 
 def remember(model: keras.Model, record: TaskRecord | None) -> None:
-    """Stores the record of a task in a model, and the record's class names as the model's."""
+    """Stores the record of a task and its class names in a model."""
     model.task_record = record
     model.class_names = None if record is None else record.class_names

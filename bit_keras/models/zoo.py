@@ -147,8 +147,7 @@ def _local_path(variant: Variant, pretrained) -> tuple[str | os.PathLike | None,
     if pretrained is True or pretrained in names:
         checkpoint = _published(variant, "upstream" if pretrained is True else pretrained)
         return _download(checkpoint), True
-    # The existence and format of the file are not checked here. Reading the file later raises the
-    # error.
+    # The weight file is not checked here: reading a missing or damaged file raises an error later.
     is_path = str(pretrained).endswith(".npz") or description_of(pretrained) is not None
     if is_path or os.path.exists(os.path.expanduser(pretrained)):
         return pretrained, False
