@@ -182,8 +182,8 @@ def _of_npz(model: str, weights: str, handle: str | None, own: dict) -> list[Mod
     ]
     if not rows:
         raise PublishError(
-            f"{path} has {classes or 'no'} classes, but no published checkpoint of {model} has as "
-            "many. Give the module a name and a version, such as --handle=my/flowers/1."
+            f"{path} has {classes or 'no'} classes, but no published checkpoint of {model} has "
+            "this number. Give the module a name and a version, such as --handle=my/flowers/1."
         )
     named = own["class_names"] is not None
     head = {True: {"upstream_classes": None if named else classes}, False: {"class_names": None}}
@@ -203,7 +203,7 @@ def _of_saved(weights: str, handle: str | None, own: dict) -> Module:
         )
     if handle is None:
         raise PublishError(
-            f"{weights} needs a name and a version. Give them, such as --handle=my/flowers/1."
+            f"The module of {weights} needs a name and a version, such as --handle=my/flowers/1."
         )
     path = source.file.resolve()
     if own["class_names"] is None:

@@ -37,8 +37,8 @@ def check_batch_split(model: keras.Model, slices: Any, own_train_step: bool) -> 
     if slices > 1 and keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"batch_split={slices} needs Keras' TensorFlow backend, but the backend is "
-            f"{keras.backend.backend()!r}. Leave it at 1, and give the optimizer "
-            "gradient_accumulation_steps."
+            f"{keras.backend.backend()!r}. Leave batch_split at 1, and give the "
+            "optimizer gradient_accumulation_steps."
         )
     if slices > 1 and own_train_step:
         raise ValueError(

@@ -35,21 +35,21 @@ def refuse_unsupported(model: keras.Model) -> None:
         raise ValueError(
             f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps} was asked for "
             f"under {where}, but Keras would update the weights inside a tf.cond, where replicas "
-            "cannot exchange gradients. Leave it None and set model.batch_split, which averages "
-            "the gradients of slices of one batch; or train on one device."
+            "cannot exchange gradients. Pass None and set model.batch_split, which averages the "
+            "gradients of slices of one batch; or train on one device."
         )
     if any(reduction(loss) == "mean_with_sample_weight" for loss in keras.tree.flatten(model.loss)):
         raise ValueError(
             f'A loss with reduction="mean_with_sample_weight" was asked for under {where}, but '
-            "each replica would divide by the sum of its own weights. Use the default reduction "
-            "and divide the weights by their mean."
+            "each replica would divide by the sum of its own sample weights. Use the default "
+            "reduction, and divide the weights by their mean."
         )
     if getattr(optimizer, "ema_overwrite_frequency", None):
         raise ValueError(
             f"ema_overwrite_frequency={optimizer.ema_overwrite_frequency} was asked for under "
             f"{where}, but Keras would overwrite the weights inside a tf.cond, in which replicas "
-            "cannot exchange values. Leave it None; fit replaces the weights by their averages "
-            "when it ends."
+            "cannot exchange values. Pass None; at its end, fit replaces the weights by their "
+            "averages."
         )
 
 

@@ -215,7 +215,7 @@ def _check_cluster(cluster: dict[str, list[str]], task: dict) -> None:
     addresses = []
     for job, hosts in cluster.items():
         if not isinstance(hosts, list):
-            raise ValueError(f"{job} {hosts!r} is not a list of HOST:PORT")
+            raise ValueError(f"{job} {hosts!r} is not a list of addresses HOST:PORT")
         addresses += hosts
     for address in addresses:
         _check_address(address)
@@ -236,7 +236,7 @@ def _check_cluster(cluster: dict[str, list[str]], task: dict) -> None:
 def _check_address(address: object) -> None:
     host_and_port = re.fullmatch(r".+:(\d+)", address) if isinstance(address, str) else None
     if host_and_port is None:
-        raise ValueError(f"{address!r} is not HOST:PORT")
+        raise ValueError(f"the address {address!r} is not HOST:PORT")
     if not 1 <= int(host_and_port[1]) <= _LAST_PORT:
         raise ValueError(f"the port of {address!r} is not from 1 to {_LAST_PORT}")
 

@@ -107,8 +107,8 @@ def check_export(
     if not agreement.error <= bound:
         raise AgreementError(
             f"The export of {model.name!r} differs from the model: {agreement}. The exporters keep "
-            "no such file. Either rounding alone decides the model's numbers, or a layer is not "
-            "written as it computes."
+            "no such file. Either rounding alone decides the model's outputs, or a layer in the "
+            "file computes something else than in the model."
         )
     return agreement
 
@@ -131,7 +131,7 @@ def _error(model: keras.Model, value: np.ndarray, expected: np.ndarray) -> float
     if not np.isfinite(expected).all():
         raise AgreementError(
             f"Model {model.name!r} gives NaN or infinity for random images; expected finite "
-            "numbers. The training that made it diverged, or its weights are damaged."
+            "numbers. The model's training diverged, or its weights are damaged."
         )
     difference, largest = np.abs(value - expected).max(), np.abs(expected).max()
     # The outputs of a new head are all zeros, so that no error relative to the largest output can

@@ -92,14 +92,14 @@ def _checked_name(form: str, freeze: bool, int8: bool, input_range: Sequence[flo
             f"{nearest_name(form, NAMES)!r}."
         )
     if int8 and f"{form}{_INT8}" not in FORMATS:
-        raise ValueError(f"int8 is for litert, not for {form}: leave it out.")
+        raise ValueError(f"int8 is for litert, not for {form}: leave int8 out.")
     if freeze and f"{form}{_FROZEN}" not in FORMATS:
         state = "is always frozen" if FORMATS[form].serves else "holds the weights to train on"
-        raise ValueError(f"freeze is for saved_model; {form} {state}: leave it out.")
+        raise ValueError(f"freeze is for saved_model; {form} {state}: leave freeze out.")
     if input_range is not None and not FORMATS[form].serves:
         raise ValueError(
             f"input_range={tuple(input_range)}: {form} holds the network itself, which takes "
-            "images in [-1, 1]. Leave it out."
+            "images in [-1, 1]. Leave input_range out."
         )
     return f"{form}{_INT8 if int8 else ''}{_FROZEN if freeze else ''}"
 

@@ -55,8 +55,8 @@ def _frozen_for_other_programs(
     if model.compute_dtype in ("bfloat16", "float16"):
         raise ValueError(
             f"Model {model.name!r} computes in {model.compute_dtype}, and LiteRT, ONNX and "
-            "OpenVINO files are made of a model in float32: make it with dtype='float32' and the "
-            "same weights."
+            "OpenVINO files are made of a model in float32. Make the model with dtype='float32' "
+            "and the same weights."
         )
     prepared = prepare(model)
     with for_other_programs.on():

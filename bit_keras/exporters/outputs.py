@@ -177,14 +177,14 @@ def _is_graph(operation) -> bool:
 def _check_graph(model) -> None:
     if not _is_graph(model):
         raise ValueError(
-            f"{getattr(model, 'name', model)!r} is no functional model. Expected a "
+            f"{getattr(model, 'name', model)!r} is not a functional model. Expected a "
             "bit_keras.ResNetV2, or bit_keras.Model(inputs, outputs) around one."
         )
     shapes = [tuple(output.shape) for output in model.outputs]
     if len(shapes) != 1 or len(shapes[0]) not in (2, 4):
         raise ValueError(
-            f"Model {model.name!r} has outputs of shapes {shapes}; expected one, of [batch, "
-            "classes], [batch, features] or [batch, height, width, features]. Choose one: "
+            f"Model {model.name!r} has outputs of shapes {shapes}; expected one output, "
+            "[batch, classes], [batch, features] or [batch, height, width, features]. Choose one: "
             f"bit_keras.Model(model.input, {_one_output(model)})."
         )
 

@@ -206,7 +206,7 @@ def check_input(model: keras.Model) -> None:
     if not keras.backend.is_float_dtype(dtype):
         raise ValueError(
             f"Model {model.name!r} takes {dtype} images and scales them itself; expected a model "
-            "that takes floats in [-1, 1]. Export the network after that step; with "
+            "that takes floats in [-1, 1]. Export the part of the model after the scaling; with "
             "input_range=(0, 255), the exported module scales the images."
         )
 
@@ -257,7 +257,8 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
         return tuple(str(number) for number in range(classes or 0))
     if classes is None:
         raise ValueError(
-            "class_names was given for a model of features, which has no classes. Leave it out."
+            "class_names was given for a model of features, which has no classes. Leave "
+            "class_names out."
         )
     if isinstance(class_names, str):
         raise ValueError(

@@ -116,8 +116,8 @@ def _require_callable(handle: str, module: Any) -> None:
         )
     if not module.__call__.concrete_functions:
         raise ValueError(
-            f"{handle!r}: its __call__ was never traced before it was saved. Expected at least one "
-            "concrete function. Call the module before saving it."
+            f"{handle!r}: the module's __call__ was never traced before it was saved. Expected "
+            "at least one concrete function. Call the module before saving it."
         )
 
 

@@ -125,19 +125,19 @@ def check_input_tensor(tensor):
     if not keras.utils.is_keras_tensor(tensor):
         raise ValueError(
             f"input_tensor is a {type(tensor).__name__}; expected a keras.Input of images, or a "
-            "symbolic tensor computed from one. To run the model on data, call it."
+            "symbolic tensor computed from one. To run the model on data, call the model."
         )
     check_input_shape(tensor.shape[1:])
     if not keras.backend.is_float_dtype(tensor.dtype):
         raise ValueError(
-            f"input_tensor has dtype {tensor.dtype}; expected a float, in [-1, 1]. Put "
+            f"input_tensor has dtype {tensor.dtype}; expected floats in [-1, 1]. Put "
             "bit_keras.preprocess_input(tensor) before the network."
         )
     sources = keras.utils.get_source_inputs(tensor)
     if len(sources) != 1:
         raise ValueError(
             f"input_tensor is computed from {len(sources)} inputs; expected one. Build the network "
-            "without it and call it on the tensor, as a layer."
+            "without input_tensor, and call the network on the tensor, as a layer."
         )
     return sources[0]
 

@@ -133,8 +133,8 @@ def _check_label_type(labels: Any, loss: str) -> None:
     dtype = getattr(dtype, "name", str(dtype))  # The dtypes of TensorFlow and numpy have a `name`.
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool", "torch.")):
         raise ValueError(
-            f"Labels of dtype {dtype} do not fit {loss}. Expected numbers. Names of classes become "
-            "numbers by names, labels = numpy.unique(labels, return_inverse=True)."
+            f"Labels of dtype {dtype} do not fit {loss}. Expected numbers. To convert names of "
+            "classes to numbers, use names, labels = numpy.unique(labels, return_inverse=True)."
         )
 
 
@@ -143,8 +143,8 @@ def _check_label_values(labels: np.ndarray, classes: int, ignored: int | None) -
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
             f"Labels from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}, as the "
-            f"model has classes={classes}. Build it with as many classes as there are, and count "
-            "labels from 0."
+            f"model has classes={classes}. Build the model with the right number of classes, and "
+            "number the labels from 0."
         )
     fractions = labels[labels != np.floor(labels)] if labels.dtype.kind == "f" else ()
     if len(fractions):
@@ -204,7 +204,7 @@ def warn_of_logits(model: keras.Model) -> None:
         if _loss_name(loss) and not getattr(loss, "from_logits", False) and _is_logits(output):
             warnings.warn(
                 f"The loss {_loss_name(loss)} takes probabilities, and model {model.name!r} gives "
-                "logits: it would learn nothing sensible. Pass the loss as an object with "
+                "logits: the model would learn nothing sensible. Pass the loss as an object with "
                 "from_logits=True, as in "
                 "keras.losses.SparseCategoricalCrossentropy(from_logits=True); or build the model "
                 "with classifier_activation='softmax'.",
@@ -228,7 +228,7 @@ def warn_of_metrics(model: keras.Model) -> None:
             if argument:
                 warnings.warn(
                     f"The metric {metric.name!r} takes probabilities, and model {model.name!r} "
-                    "gives logits: its values would be wrong. Pass the metric as an object, "
+                    "gives logits: the metric would be wrong. Pass the metric as an object, "
                     f"keras.metrics.{type(metric).__name__}({argument}).",
                     stacklevel=3,
                 )

@@ -153,14 +153,16 @@ def _check_restorable(layer: keras.layers.Layer, config: dict) -> None:
         if layer.weights:
             again.build_from_config(layer.get_build_config())
     if _config(again) != config:
-        raise ValueError("its configuration gives a layer of another configuration")
+        raise ValueError("a layer made from its configuration has another configuration")
     here, there = ([(v.name, tuple(v.shape), v.dtype) for v in x.weights] for x in (layer, again))
     if here != there:
-        raise ValueError(f"it has the variables {here}, and its configuration needs {there}")
+        raise ValueError(
+            f"the layer has the variables {here}, but its configuration gives the variables {there}"
+        )
     if getattr(layer, "lora_enabled", False) and layer.lora_kernel_a.regularizer is not None:
         raise ValueError(
-            "its LoRA weights have a regularizer, and saving adds them to the kernel, which "
-            "changes the loss"
+            "the layer's LoRA weights have a regularizer; saving would add the LoRA weights to the "
+            "kernel, and the regularizer would add another loss"
         )
 
 

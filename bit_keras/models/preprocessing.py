@@ -61,7 +61,7 @@ def _check_pixels(images) -> None:
         if len(shapes) > 1:
             raise ValueError(
                 f"preprocess_input: images of different shapes: {sorted(shapes)}. Expected one "
-                "shape; resize them first, or call it for each image."
+                "shape; resize the images first, or call preprocess_input for each image."
             )
     elif isinstance(images, str | bytes | os.PathLike):
         raise TypeError(
@@ -75,7 +75,7 @@ def _check_pixels(images) -> None:
         )
     elif hasattr(images, "element_spec"):
         raise TypeError(
-            f"preprocess_input: got a {type(images).__name__}; expected pixels. Map it: "
+            f"preprocess_input: got a {type(images).__name__}; expected pixels. Map the data: "
             "dataset.map(lambda images, labels: (preprocess_input(images), labels))."
         )
 
@@ -192,7 +192,7 @@ def _label_lines(file: str, classes: int) -> list[str]:
     def check(path) -> None:
         count = len(path.read_text("utf-8").splitlines())
         if count != classes:
-            raise ValueError(f"it has {count} lines; expected {classes}, one for each class")
+            raise ValueError(f"the file has {count} lines; expected {classes}, one for each class")
 
     return local_file(file, check).read_text("utf-8").splitlines()
 

@@ -332,8 +332,8 @@ class ResNetV2(Model):
         }
         if by not in list(boundaries):
             raise ValueError(
-                f"rematerialize({by!r}): expected 'unit' or 'block', whose inside is computed "
-                "again, or None."
+                f"rematerialize({by!r}): expected 'unit' or 'block', the parts whose activations "
+                "are computed again, or None."
             )
         self._steps = steps(self.input, boundaries[by], self.output)
         self.is_rematerialized = by is not None
@@ -374,8 +374,8 @@ class ResNetV2(Model):
     def get_config(self) -> dict:
         if self._start is not self.input:
             raise ValueError(
-                f"Model {self.name!r} was built on an input_tensor that other layers compute, "
-                "which its configuration does not hold. Save the graph around it instead: "
+                f"Model {self.name!r} was built on an input_tensor that other layers compute. Its "
+                "configuration does not contain these layers. Save the whole graph instead: "
                 "bit_keras.Model(model.input, model.output)."
             )
         arguments = self._arguments

@@ -67,7 +67,7 @@ class TaskRecord:
         texts = [values.get(key) for key in ("name", "source", "location", "names_sha256")]
         if not all(isinstance(text, str | None) for text in texts):
             raise ValueError(
-                f"The name, source and location of a task must be texts: {texts!r:.100}."
+                f"The name, source and location of a task must be strings: {texts!r:.100}."
             )
         if not isinstance(values.get("options", {}), dict):
             raise ValueError("The options of a task must be a JSON object.")
