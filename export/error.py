@@ -2,4 +2,4 @@
 
 
 class PublishError(Exception):
-    """A module cannot be published; the message says why and what to do."""
+    """The error that a module cannot be published; its message says why and what to do."""

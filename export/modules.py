@@ -1,4 +1,4 @@
-"""Finds the modules to publish for a model of the zoo, an npz file or a trained model."""
+"""Finds the modules to publish for a named model, an npz file or a trained model."""
 
 import hashlib
 import json
@@ -61,7 +61,7 @@ class Module:
 
 @dataclass(frozen=True)
 class _Row:
-    """A kind of module that is published for each model of a family; `suffix` is in its handle."""
+    """A kind of module that is published for each model of a family, such as a classifier."""
 
     suffix: str
     checkpoint: str

@@ -48,7 +48,7 @@ def unpack(archive: Path, directory: Path) -> None:
             for entry in tar:
                 _check_entry(archive, entry, names)
                 names.add(PurePosixPath(entry.name))
-            # The stream is read to its end, because the gzip checksum is there.
+            # The stream is read to its end, because gzip checks the checksum only there.
             while stream.read(_CHUNK_BYTES):
                 pass
             tar.extractall(directory, filter="data")

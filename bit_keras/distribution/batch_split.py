@@ -183,7 +183,7 @@ def _sum(direct: Any, through: Any) -> Any:
 
 
 def _is_sum(model: keras.Model) -> bool:
-    """Returns True if the losses are sums over samples, and False if they are means."""
+    """Returns True if the model's losses are sums over samples, and False if they are means."""
     reductions = {
         getattr(loss, "reduction", "sum_over_batch_size")
         for loss in keras.tree.flatten(model.loss)

@@ -120,11 +120,11 @@ def check(path: str | os.PathLike, name: str, overwrite: bool) -> None:
     for file in (path, *_beside(path, form)):
         if file.is_dir():
             raise IsADirectoryError(
-                errno.EISDIR, "The path is a directory; choose another", str(file)
+                errno.EISDIR, "The path is a directory; choose another path", str(file)
             )
         if file.exists() and not overwrite:
             raise FileExistsError(
-                errno.EEXIST, "The path exists; choose another, or overwrite", str(file)
+                errno.EEXIST, "The path exists; choose another path, or overwrite", str(file)
             )
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such directory", str(path.parent))

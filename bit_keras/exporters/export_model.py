@@ -1,4 +1,4 @@
-"""Exports a run's model, a .keras file or a model of the zoo to a file for other programs."""
+"""Exports a run's model, a .keras file or a named model to a file for other programs."""
 
 import os
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ _MULTI_LABEL_CLASSES = 21_843
 
 @dataclass(frozen=True)
 class Outputs:
-    """The kind of a model's output, and the graphs that compute the output and the features.
+    """The kind of a model's output, and the models that compute the output and the features.
 
     Attributes:
         name: "logits" or "probabilities" of a classifier, `[batch, classes]`; "features",
@@ -140,7 +140,7 @@ def _outputs_of(model: keras.Model) -> Outputs:
 
 
 def _activation_of_a_model(model):
-    """Returns the activation layer that follows a classifier nested in the model, or None."""
+    """Returns the activation layer after a classifier that is nested in the model, or None."""
     last = operation_of(model.outputs[0])
     if not isinstance(last, layers.Activation | layers.Softmax):
         return None

@@ -282,7 +282,7 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
 
 
 def describe(model: keras.Model, outputs: Outputs, serving: Serving) -> dict:
-    """Describes an export (model, weights, output, options) as a dictionary for JSON.
+    """Returns a description of an export (model, weights, output, options) as data for JSON.
 
     The description does not depend on the time or the machine of the export, so that the same model
     gives the same bytes.

@@ -42,11 +42,11 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_dir():
-        raise FileExistsError(errno.EEXIST, "The path is a file; choose another", str(path))
+        raise FileExistsError(errno.EEXIST, "The path is a file; choose another path", str(path))
     entries = {entry.name for entry in path.iterdir()}
     if entries and not overwrite:
         raise FileExistsError(
-            errno.EEXIST, "The path exists; choose another, or overwrite", str(path)
+            errno.EEXIST, "The path exists; choose another path, or overwrite", str(path)
         )
     strange = sorted(entries - _ENTRIES)
     if entries and (strange or not entries & {"saved_model.pb", "saved_model.pbtxt"}):

@@ -95,7 +95,7 @@ class ExportedModule(tf.Module):
         return tf.constant(self._description)
 
     def signatures(self) -> dict[str, Callable]:
-        """Returns the functions of the signatures by their names, such as "serving_default"."""
+        """Returns the functions of the SavedModel's signatures by the names of the signatures."""
 
         def serving_default(images):
             images = to_range(_not_empty(images), self._serving.input_range)

@@ -113,7 +113,7 @@ class _Processes:
                 theirs.close()
                 self._processes.append(process)
                 self._connections.append(ours)
-                self._answer(path, ours)  # Files are loaded one after the other to save memory.
+                self._answer(path, ours)  # The files are loaded one after the other to save memory.
         except BaseException:
             self.close()
             raise

@@ -157,7 +157,7 @@ def _mean(x: Any) -> Any:
 
 
 def _first(plain: Callable, inputs: list, dy: Any) -> list:
-    """Returns the gradients of `inputs`, given dy, by differentiating the function `plain`."""
+    """Returns the gradients of `inputs` for the gradient dy of y, by differentiating `plain`."""
     import tensorflow as tf
 
     with tf.GradientTape() as tape:

@@ -130,7 +130,7 @@ def _check_label_type(labels: Any, loss: str) -> None:
     dtype = getattr(labels, "dtype", None)
     if dtype is None:
         return
-    dtype = getattr(dtype, "name", str(dtype))  # The dtypes of TensorFlow and numpy have a `name`.
+    dtype = getattr(dtype, "name", str(dtype))  # A torch.dtype has no name, so its text is used.
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool", "torch.")):
         raise ValueError(
             f"Labels of dtype {dtype} do not fit {loss}. Expected numbers. To convert names of "

@@ -54,7 +54,7 @@ class LayerMaker:
         return made
 
     def add_input(self, layer: keras.layers.InputLayer, dtype: str) -> None:
-        """Registers the input layer of a caller, used instead of an image input of this dtype."""
+        """Registers a caller's input layer, to save its differences from the usual input layer."""
         usual = {"shape": layer.batch_shape[1:], "dtype": dtype, "name": "images"}
         self.layers["images"] = layer
         self._unchanged["images"] = functools.partial(keras.layers.InputLayer, **usual)
@@ -138,7 +138,7 @@ def _change(layer: keras.layers.Layer, unchanged: Callable[[], keras.layers.Laye
 
 
 def _config(layer: keras.layers.Layer) -> dict:
-    """Returns a layer's configuration as plain data, without `trainable`, which is saved apart."""
+    """Returns a layer's configuration as plain data, but without the value of `trainable`."""
     config = keras.saving.serialize_keras_object(layer.get_config())
     config.pop("trainable", None)
     return config
@@ -153,7 +153,7 @@ def _check_restorable(layer: keras.layers.Layer, config: dict) -> None:
         if layer.weights:
             again.build_from_config(layer.get_build_config())
     if _config(again) != config:
-        raise ValueError("a layer made from its configuration has another configuration")
+        raise ValueError("a layer made from the saved configuration has another configuration")
     here, there = ([(v.name, tuple(v.shape), v.dtype) for v in x.weights] for x in (layer, again))
     if here != there:
         raise ValueError(

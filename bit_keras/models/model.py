@@ -132,8 +132,7 @@ class Model(keras.Model):
             return call(*args, **kwargs)
         return call_on_samples(lambda inputs: call(inputs, *args[1:], **kwargs), args[0])
 
-    # With TensorFlow, the argument is the data. With JAX, Keras also passes the values of the
-    # variables.
+    # Keras passes the data of the step and, with JAX, also the values of the variables.
     def train_step(self, *args: Any) -> Any:
         if self.batch_split == 1 or not self.trainable_weights:
             return super().train_step(*args)
@@ -216,8 +215,8 @@ class FunctionalModel(Model, Functional):
 
 
 def _make_functional(cls: type) -> None:
-    # Functional is added to the bases of `cls` only. Keras would also change the base class of
-    # `Model`, and then no subclass of `Model` could define `call`.
+    # Only the class `cls` gets the new base class Functional. Keras would also change the base
+    # class of `Model`, and then no subclass of `Model` could define `call`.
     if not issubclass(cls, Functional):
         cls.__bases__ = (*cls.__bases__, Functional)
 

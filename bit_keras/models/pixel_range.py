@@ -92,7 +92,7 @@ def _is_graph(operation: Any) -> bool:
 
 
 def _center(image: np.ndarray) -> np.ndarray:
-    """Returns the middle pixel of an image, which no padding affects; a vector stays as it is."""
+    """Returns the middle pixel of an image, which no padding affects; returns vectors unchanged."""
     return image[image.shape[0] // 2, image.shape[1] // 2] if image.ndim == 3 else image
 
 

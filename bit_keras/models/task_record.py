@@ -20,7 +20,7 @@ _CONFIG_KEY = "trained_on"
 
 @dataclasses.dataclass(frozen=True)
 class TaskRecord:
-    """The task that a model was trained on, as plain data.
+    """The record of the task that a model was trained on, made of values that JSON can store.
 
     Attributes:
         class_names: the names of the model's classes, in the order of its logits; None if they are

@@ -31,7 +31,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Variant:
-    """One model of the zoo: its name, its architecture and its training data.
+    """A model that can be built by its name: the name, the architecture and the training data.
 
     Attributes:
         name: its name for `create`.
@@ -82,7 +82,7 @@ NETWORKS = ChainMap(
 
 
 def list_models() -> list[str]:
-    """Returns the names of all models of the paper, which `create` takes.
+    """Returns the names of the paper's models, each of which `create` can build.
 
     Example:
 

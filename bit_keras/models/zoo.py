@@ -121,7 +121,7 @@ def check_weights(model: str, pretrained: bool | str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Turns Python's garbage collector off in a `with` block.
+    """Turns Python's garbage collector off inside a `with` block, because building is then faster.
 
     Building a network makes thousands of objects that all stay alive. The collector would look
     through all objects of TensorFlow again and again and find nothing to free.
