@@ -1,4 +1,4 @@
-"""The error of the publishing program, whose message is shown to the user."""
+"""The error class of the publishing program; the user sees the error's message."""
 
 
 class PublishError(Exception):

@@ -14,7 +14,7 @@ _LONGEST_PART = 100
 
 
 def check_handle(handle: str) -> str:
-    """Returns a module's handle if it is valid; a valid handle is safe to use as a path.
+    """Returns a handle unchanged if it is valid; a valid handle is safe to use as a path.
 
     Args:
         handle: `NAME/VERSION`. The name has one or more parts of lower-case letters and digits;

@@ -61,7 +61,7 @@ class Module:
 
 @dataclass(frozen=True)
 class _Row:
-    """A kind of module that is published for each model of a family, such as a classifier."""
+    """A kind of module, published for each model of a family; its name ends in `suffix`."""
 
     suffix: str
     checkpoint: str

@@ -71,8 +71,8 @@ def distributed_function(model: keras.Model, step: Callable) -> Callable:
     def function(iterator: Any) -> Any:
         if isinstance(iterator, tf.distribute.DistributedIterator):
             return one_execution(iterator)
-        # train_on_batch and test_on_batch come here. A step returns means over the replicas; the
-        # exact metrics are computed from the metrics' variables, as in fit and evaluate.
+        # train_on_batch and test_on_batch use this branch. A step returns means over the replicas;
+        # the exact metrics are computed from the metrics' variables, as in fit and evaluate.
         logs = one_step_alone(next(iterator), share_out=True)
         return keras_internals.reported_metrics(model, logs)
 

@@ -46,7 +46,7 @@ class Outputs:
 
     @property
     def names_classes(self) -> bool:
-        """True if the largest values of an output tell which classes the model predicts.
+        """True for a classifier of two or more classes, whose largest outputs are its predictions.
 
         False for a single output value that distinguishes two classes, because its index is
         always 0.

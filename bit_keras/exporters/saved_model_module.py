@@ -140,7 +140,7 @@ class ExportedModule(tf.Module):
 
 
 def _not_empty(images: tf.Tensor) -> tf.Tensor:
-    """Returns the images; running the graph fails if the batch or the images are empty."""
+    """Returns the images; running the graph fails if there are no images or they have no pixels."""
     if for_other_programs.is_on():
         return images
     # An empty batch is refused, because TensorFlow's convolutions return a wrong shape for it.

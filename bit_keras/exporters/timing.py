@@ -113,7 +113,8 @@ class _Processes:
                 theirs.close()
                 self._processes.append(process)
                 self._connections.append(ours)
-                self._answer(path, ours)  # The files are loaded one after the other to save memory.
+                # The processes load their files one after the other to save memory.
+                self._answer(path, ours)
         except BaseException:
             self.close()
             raise

@@ -146,8 +146,8 @@ def _config(layer: keras.layers.Layer) -> dict:
 
 def _check_restorable(layer: keras.layers.Layer, config: dict) -> None:
     """Raises an error unless `config` gives a layer with the same configuration and variables."""
-    # Functions and classes that are not registered with Keras are made known here. When a file is
-    # loaded, the user passes them as custom_objects.
+    # Functions and classes that are not registered with Keras are made known to Keras here. When a
+    # file is loaded, the user passes them as custom_objects.
     with keras.saving.custom_object_scope(custom_objects_of(layer)), weights_to_come.on():
         again = type(layer).from_config(copy.deepcopy(config))
         if layer.weights:

@@ -18,7 +18,7 @@ NETWORK_RANGE = (-1.0, 1.0)
 # The usual ranges of pixel values; the first one is the range that BiT networks take.
 _RANGES = (NETWORK_RANGE, (0.0, 255.0), (0.0, 1.0))
 
-# Layers in front of a network that do not change the values of pixels.
+# The classes of layers in front of a network that do not change the values of pixels.
 _WITHOUT_SCALE = (keras.layers.InputLayer, keras.layers.ZeroPadding2D)
 
 # Black and white may differ from -1 and 1 by this much, because layers may divide pixels by 128 or

@@ -249,7 +249,7 @@ def _answer_to(arguments) -> str:
 
 
 def _constructor(variant: Variant) -> Callable[..., ResNetV2]:
-    """Returns a function with the variant's name and with `create`'s signature and docstring."""
+    """Returns a function, such as `BiT_M_R50x1`, that builds the given variant by `create`."""
 
     def constructor(*args, **kwargs):
         try:
