@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from export.error import PublishError
 from export.site import archive_path, module_directory, read_record, record_path
 
-# The names of files in .publisher/: of the parts of a module, and of the error message for a module
-# that is refused.
+# The names in .publisher/, the publishing program's own folder: the SavedModel, its tar archive,
+# the JSON record of how it was made, and the error message of a model that was not published.
 MODULE, ARCHIVE, RECORD, ERROR = "module", "archive", "record.json", "error.txt"
 
 _REPLACED = "replaced"

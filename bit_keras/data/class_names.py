@@ -58,7 +58,7 @@ def places_of_classes(task: Task, class_names: Sequence[str], model: str) -> np.
 
 
 def matched_for_training(task: Task, class_names: Sequence[str] | None, model: str) -> Task:
-    """Returns a task whose labels are matched by name with the classes of a model to train on.
+    """Returns the task with its labels matched by name to the classes of a model to be trained.
 
     Args:
         task: the task.

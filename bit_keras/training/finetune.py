@@ -188,7 +188,7 @@ def check_arguments(
 def _check_budget(
     model: str | keras.Model, rule: HyperRule | None, recipe: str, origin: str, budget: dict
 ) -> None:
-    """Raises a ValueError for a budget that would be refused for every task."""
+    """Raises a ValueError for a number of steps, batch size or rate that no task allows."""
     if rule is None and origin == RANDOM:
         rule = RECIPE
     if rule is None:
