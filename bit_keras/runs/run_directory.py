@@ -102,8 +102,7 @@ def check_usable(path: str | os.PathLike, known: dict, overwrite: bool) -> None:
     nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not nearest.is_dir():
         raise _unwritable(path, NotADirectoryError(f"{nearest} is not a directory"))
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _unwritable(path, PermissionError(f"no permission to write to {nearest}"))
+    _try_to_write(path, nearest)
     if not overwrite:
         _refuse_seeds(path)
         _check_configuration(path, plain(known), known)
@@ -220,7 +219,18 @@ def check_writable(path: Path) -> None:
     """Makes a directory if it does not exist; raises an OSError if no file can be written in it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    _try_to_write(path, path)
+
+
+def _try_to_write(path: Path, folder: Path) -> None:
+    """Raises an OSError that names the output directory if a folder takes no file.
+
+    The file that is tried has no name, so it is gone when it is closed.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise _unwritable(path, error) from error
