@@ -119,9 +119,5 @@ class RunOptions:
             )
 
     def identity(self) -> dict:
-        """Returns the options that change the results of a run, as entries for config.json."""
-        return {
-            "eval_every": self.eval_every,
-            "held_out": None if self.eval_every is None else self.held_out,
-            "seed": self.seed,
-        }
+        """Returns the options that change the results of a run of any task, for config.json."""
+        return {"eval_every": self.eval_every, "seed": self.seed}

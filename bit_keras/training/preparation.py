@@ -205,6 +205,9 @@ def configuration(
         rule: the hyper-parameters.
         **own: the recipe's own entries.
     """
+    # A task with a validation split is evaluated on this split. No training example is held out, so
+    # the fraction `held_out` is recorded as None.
+    holds_out = options.eval_every is not None and task.validation is None
     return {
         "command": command,
         "model": model if isinstance(model, str) else model.name,
@@ -213,9 +216,7 @@ def configuration(
         **task.identity,
         **task.chosen,
         **options.identity(),
-        # A task with a validation split is evaluated on this split. No training example is held
-        # out, so the fraction `held_out` is recorded as None.
-        **({} if task.validation is None else {"held_out": None}),
+        "held_out": options.held_out if holds_out else None,
         **run_directory.plain(own),
         "rule": run_directory.plain(dataclasses.asdict(rule)),
     }
