@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # The colour behind the transparent pixels of images: red, green and blue.
 WHITE = (255, 255, 255)
 
+# The fields of a task that the caller of `task` may set as options, for every kind of task.
+_CHOICES = ("flip", "random_crop")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
@@ -88,8 +91,8 @@ class Task:
         options: the options with which the function `task` made this task.
         location: the real path of the folder that holds the images; empty for other tasks.
         note: a sentence about the splits, which a run prints; it may be empty.
-        chosen: the values of `flip` and `random_crop` that the function `task` was asked for, where
-            they differ from those of the name. The configuration of a training has them.
+        natural: the values of `flip` and `random_crop` that the task had when it was first made,
+            before its caller chose others; None takes the values of these fields.
     """
 
     name: str
@@ -107,9 +110,12 @@ class Task:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     location: str = ""
     note: str = ""
-    chosen: dict[str, bool] = dataclasses.field(default_factory=dict)
+    natural: Mapping[str, bool] | None = None
 
     def __post_init__(self):
+        if self.natural is None:
+            natural = {choice: getattr(self, choice) for choice in _CHOICES}
+            object.__setattr__(self, "natural", natural)
         splits = {"training": self.train, "validation": self.validation, "test": self.test}
         for split, examples in splits.items():
             if examples is not None:
@@ -131,12 +137,24 @@ class Task:
             **background,
         }
 
+    @property
+    def chosen(self) -> dict[str, bool]:
+        """The values of `flip` and `random_crop` that the caller chose in place of the task's own.
+
+        The configuration of a training has them.
+        """
+        values = {choice: getattr(self, choice) for choice in _CHOICES}
+        return {choice: v for choice, v in values.items() if v != self.natural[choice]}
+
     def record(self) -> TaskRecord:
         """Returns the description of this task that is saved with a run and with its model."""
         return TaskRecord(
             class_names=tuple(self.class_names),
             name=self.name,
-            options={key: _kept(key, value) for key, value in self.options.items()},
+            options={
+                **{key: _kept(key, value) for key, value in self.options.items()},
+                **self.chosen,
+            },
             several_labels=self.several_labels,
             flip=self.flip,
             random_crop=self.random_crop,
@@ -340,10 +358,6 @@ def check_task_name(name: str, pretraining: bool = False) -> _Row:
     raise ValueError(f"Unknown task {name!r}. Did you mean {nearest!r}? Known: {_forms(rows)}.")
 
 
-# The fields of a task that the caller of `task` may set as options, for every kind of task.
-_CHOICES = ("flip", "random_crop")
-
-
 def _load(row: _Row, name: str, function: str, options: dict[str, Any]) -> Task:
     # The module that loads the task is imported only here, because it imports the present module,
     # and also packages that other tasks do not need.
@@ -363,12 +377,8 @@ def _load(row: _Row, name: str, function: str, options: dict[str, Any]) -> Task:
     load = getattr(loader, function, loader.load)
     argument = [name.removeprefix(row.prefix)] if row.has_argument else []
     made = load(name, *argument, **options)
-    chosen = {
-        choice: bool(value)
-        for choice, value in asked.items()
-        if value not in (None, getattr(made, choice))
-    }
-    return dataclasses.replace(made, **chosen, chosen=chosen, options={**options, **chosen})
+    chosen = {choice: bool(value) for choice, value in asked.items() if value is not None}
+    return dataclasses.replace(made, **chosen, options=options)
 
 
 def _forms(rows: tuple[_Row, ...]) -> str:

@@ -73,6 +73,18 @@ def test_flips_and_random_crops_are_chosen_for_any_task():
         task("digits", flip="no")
 
 
+def test_a_variant_that_is_flipped_is_known_to_differ():
+    digits = task("digits")
+    assert dataclasses.replace(digits, flip=True).chosen == {"flip": True}
+    flipped = task("digits", flip=True)
+    assert dataclasses.replace(flipped, flip=False).chosen == {}
+    assert flipped.record().options == {"flip": True}
+    # This also holds for a task that was made without a name.
+    mine = array_task(np.zeros([4, 8, 8, 3], np.uint8), flip=False)
+    assert mine.chosen == {}
+    assert dataclasses.replace(mine, flip=True, note="a note").chosen == {"flip": True}
+
+
 def test_the_identity_tells_other_data_under_the_same_name():
     digits = task("digits")
     assert digits.identity == task("digits").identity
