@@ -27,7 +27,7 @@ from bit_keras.experiments.repeated_runs import StudyRun, release, train_missing
 from bit_keras.hyperrule import HyperRule
 from bit_keras.runs import run_directory
 from bit_keras.training.finetune import check_arguments, prepare
-from bit_keras.training.preparation import state_digest
+from bit_keras.training.preparation import GIVEN, RANDOM, state_digest
 from bit_keras.utils.integers import distinct_integers
 from bit_keras.utils.printable import print_text
 
@@ -226,7 +226,7 @@ def _prepare_probe(
     rule = HyperRule.for_task(task.num_examples, task.image_size, model.name, recipe)
     rule = rule.scaled(**size)
     network = feature_extractor(model, rule)
-    given = {"model": model.name, "weights": "given", "initial_state_sha256": state_digest(network)}
+    given = {"model": model.name, "weights": GIVEN, "initial_state_sha256": state_digest(network)}
     return network, rule, given
 
 
@@ -238,7 +238,7 @@ def _announcement(configuration: dict, task: Task, rule: HyperRule) -> str:
     ]
     if task.note:
         lines.append(task.note)
-    if configuration["weights"] == "random":
+    if configuration["weights"] == RANDOM:
         lines.append("The weights are random: the curve does not measure pre-training.")
     return "\n".join(lines)
 

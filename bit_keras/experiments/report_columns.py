@@ -8,6 +8,7 @@ from typing import Any
 
 from bit_keras.runs import run_directory
 from bit_keras.runs.found_runs import FoundRun, LeftOut
+from bit_keras.training.preparation import RANDOM
 from bit_keras.utils.natural_order import natural_key
 
 # A column's title shows only the first 12 characters of long values, such as SHA-256 digests.
@@ -36,7 +37,7 @@ def without_seed(configuration: Mapping[str, Any]) -> dict[str, Any]:
     # `eval_every` is left out too, because evaluating a run on held-out examples more often does
     # not change its result.
     left_out = {"seed", "eval_every"}
-    if configuration.get("weights") == "random":
+    if configuration.get("weights") == RANDOM:
         # Random initial weights differ for each seed, so the digest of the weights is left out.
         left_out.add("initial_state_sha256")
     return {k: v for k, v in configuration.items() if k not in left_out and v is not None}

@@ -11,7 +11,8 @@ from bit_keras.data.tasks import Task, as_task
 from bit_keras.experiments.repeated_runs import StudyRun, release, summarize, train_missing
 from bit_keras.runs import run_directory
 from bit_keras.training import workers
-from bit_keras.training.finetune import RANDOM, prepare
+from bit_keras.training.finetune import prepare
+from bit_keras.training.preparation import RANDOM
 from bit_keras.utils.integers import distinct_integers
 from bit_keras.utils.printable import print_text
 from bit_keras.utils.text_table import TextTable

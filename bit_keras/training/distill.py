@@ -22,12 +22,14 @@ from bit_keras.runs import run_directory
 from bit_keras.training.distiller import Distiller
 from bit_keras.training.options import HELD_OUT, KEEP, RunOptions
 from bit_keras.training.preparation import (
+    RANDOM,
     build_network,
     check_model,
     choose_strategy,
     configuration,
     given,
     hold_out,
+    origin_of,
     save_memory,
     state_digest,
     with_classes_of,
@@ -159,7 +161,7 @@ def distill(
             task,
             options,
             rule,
-            weights="random" if pretrained is False else str(pretrained),
+            weights=_origin(student, pretrained, output_dir, options),
             teacher=teacher.name,
             teacher_sha256=state_digest(teacher),
             temperature=temperature,
@@ -195,7 +197,7 @@ def check_arguments(
     known = {
         "command": "distill",
         "model": student if isinstance(student, str) else student.name,
-        "weights": "random" if pretrained is False else str(pretrained),
+        "weights": _origin(student, pretrained, output_dir, options),
         "temperature": temperature,
         "recipe": row.name,
         "budget": given(budget),
@@ -204,6 +206,24 @@ def check_arguments(
     run_directory.check_usable(output_dir, known, options.overwrite)
     if isinstance(student, str):
         zoo.check_weights(student, pretrained)
+
+
+def _origin(
+    student: str | ResNetV2,
+    pretrained: bool | str | os.PathLike,
+    output_dir: str | os.PathLike,
+    options: RunOptions,
+) -> str:
+    """Returns the name of the student's initial weights for config.json.
+
+    If an earlier version has begun the run, this is the name which that version wrote.
+    """
+    config = Path(output_dir).expanduser() / run_directory.CONFIG
+    if config.exists() and not options.overwrite:
+        earlier = RANDOM if pretrained is False else str(pretrained)
+        if run_directory.read_json(config).get("weights") == earlier:
+            return earlier
+    return origin_of(student, pretrained)
 
 
 def _recipe(student: str | ResNetV2) -> Recipe:

@@ -17,25 +17,23 @@ from bit_keras.evaluation.plots import plot_predictions
 from bit_keras.evaluation.predictions import BATCH_SIZE, Predictions, check_classifier, predict
 from bit_keras.hyperrule import HyperRule
 from bit_keras.models import zoo
-from bit_keras.models.variants import find_variant
 from bit_keras.runs import run_directory
 from bit_keras.training.callbacks import Score
 from bit_keras.training.options import HELD_OUT, KEEP, RunOptions
 from bit_keras.training.preparation import (
+    RANDOM,
     build_network,
     check_model,
     choose_strategy,
     configuration,
     given,
     hold_out,
+    origin_of,
     save_memory,
     with_classes_of,
 )
 from bit_keras.training.recipes import RECIPE
 from bit_keras.training.run import Result, Run, Tested, execute
-
-# The name of the initial weights in config.json if a network is trained from scratch.
-RANDOM = "random"
 
 
 def finetune(
@@ -273,21 +271,15 @@ def prepare(
 
 
 def _origin(model: str | keras.Model, pretrained: bool | str | os.PathLike, recipe: str) -> str:
-    """Returns the name of the initial weights, such as "upstream" or "random", for config.json."""
-    if not isinstance(model, str):
-        return "given"
-    if not isinstance(pretrained, bool):
-        return str(pretrained)
-    # A network that is not in the paper has no upstream weights, so it is trained from scratch.
-    if pretrained and find_variant(model).upstream is not None:
-        return "upstream"
-    if recipe != "paper":
+    """Returns the name of the initial weights; checks that the recipe is for such weights."""
+    origin = origin_of(model, pretrained)
+    if origin == RANDOM and recipe != "paper":
         raise ValueError(
             f"recipe={recipe!r} is a version of the BiT-HyperRule, which fine-tunes pretrained "
             "weights, but this run starts from random weights. Leave the recipe out, or give "
             "weights."
         )
-    return RANDOM
+    return origin
 
 
 def _rule(

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,10 +19,15 @@ from bit_keras.hyperrule import HyperRule
 from bit_keras.models import zoo
 from bit_keras.models.model import Model
 from bit_keras.models.task_record import class_names_of
+from bit_keras.models.variants import find_variant
 from bit_keras.runs import run_directory
 from bit_keras.training import workers
 from bit_keras.training.options import HELD_OUT, RunOptions
 from bit_keras.training.recipes import UpstreamRule
+
+# The names in config.json of the initial weights of a network that is trained from scratch, and of
+# a network that the caller has built.
+RANDOM, GIVEN = "random", "given"
 
 
 def check_model(model: str | keras.Model) -> None:
@@ -42,6 +48,24 @@ def check_model(model: str | keras.Model) -> None:
             f"The model is a {type(model).__name__}; expected a name from "
             "bit_keras.list_models(), or a Keras model."
         )
+
+
+def origin_of(model: str | keras.Model, pretrained: bool | str | os.PathLike) -> str:
+    """Returns the name of the initial weights for config.json, such as "upstream" or "random".
+
+    Args:
+        model: a model's name, or the caller's network.
+        pretrained: as for `bit_keras.create`. With True, a model without upstream weights starts
+            from random weights.
+
+    >>> origin_of("BiT-M-R50x1", True), origin_of("BiT-M-R50x1", "ilsvrc2012")
+    ('upstream', 'ilsvrc2012')
+    """
+    if not isinstance(model, str):
+        return GIVEN
+    if not isinstance(pretrained, bool):
+        return str(pretrained)
+    return "upstream" if pretrained and find_variant(model).upstream is not None else RANDOM
 
 
 def choose_strategy(model: str | keras.Model, name: str) -> tf.distribute.Strategy:
