@@ -126,8 +126,7 @@ class Task:
         """The entries of a run's configuration that identify the task and its data."""
         # A white background is not recorded in the configuration, so that a run of an earlier
         # version, which had no choice of the background, can be continued.
-        code = "#{:02x}{:02x}{:02x}".format(*self.background)
-        background = {"background": code} if self.background != WHITE else {}
+        background = {"background": self._colour_code} if self.background != WHITE else {}
         return {
             "task": self.name,
             "num_examples": self.num_examples,
@@ -160,7 +159,12 @@ class Task:
             random_crop=self.random_crop,
             source=self.source,
             location=self.location,
+            background=self._colour_code,
         )
+
+    @property
+    def _colour_code(self) -> str:
+        return "#{:02x}{:02x}{:02x}".format(*self.background)
 
     @property
     def num_classes(self) -> int:

@@ -34,6 +34,8 @@ class TaskRecord:
         location: the real path of the folder of the images; empty for other tasks.
         names_sha256: `digest_of_names` of the class names, where these are not known.
         crop: side in pixels of the test images of the training; None if it is not known.
+        background: the colour behind the transparent pixels of the images, a name or a code such as
+            "#ff8000"; None means that of `options`, or else white.
     """
 
     class_names: tuple[str, ...] | None
@@ -46,6 +48,7 @@ class TaskRecord:
     location: str = ""
     names_sha256: str | None = None
     crop: int | None = None
+    background: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """Returns the record of a task as a dictionary that JSON can store."""
@@ -64,11 +67,9 @@ class TaskRecord:
         values = {name: value for name, value in content.items() if name in known}
         names = values.get("class_names")
         values["class_names"] = checked_names(names if isinstance(names, list) else ()) or None
-        texts = [values.get(key) for key in ("name", "source", "location", "names_sha256")]
-        if not all(isinstance(text, str | None) for text in texts):
-            raise ValueError(
-                f"The name, source and location of a task must be strings: {texts!r:.100}."
-            )
+        for key in ("name", "source", "location", "names_sha256", "background"):
+            if not isinstance(values.get(key), str | None):
+                raise ValueError(f"The {key} of a task must be a string, got {values[key]!r:.50}.")
         if not isinstance(values.get("options", {}), dict):
             raise ValueError("The options of a task must be a JSON object.")
         if values.get("crop") is not None:

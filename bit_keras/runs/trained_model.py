@@ -6,7 +6,7 @@ import json
 import os
 import textwrap
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,31 +23,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SavedModel:
-    """A model in a .keras file; for the file of a run, also the model's name, task and image size.
+class _TrainedModel:
+    """A model with the record of the task that it was trained on.
 
     Attributes:
-        file: path of the .keras file.
-        label: short name of the model, for names of directories.
-        name: name of the network in the run's configuration, or None.
-        weights: always "saved".
-        task: name of the run's task, or None.
-        crop: side in pixels of the test images of the training, or None.
-        classes: always None, because the number of classes is known only after loading.
-        background: the colour that the run put behind transparent pixels: a name or a code.
-        record: what the run kept of its task, with the names of the classes; None outside of a run
-            and where nothing is known.
+        record: the task that the model was trained on, as its run recorded it; None if the model
+            was not trained by a run, or if the run recorded nothing.
     """
 
-    file: Path
-    label: str
-    name: str | None = None
-    weights: str = "saved"
-    task: str | None = None
-    crop: int | None = None
-    classes: int | None = None
-    background: str = "white"
-    record: TaskRecord | None = field(default=None, compare=False)
+    record: TaskRecord | None = field(default=None, compare=False, kw_only=True)
+
+    @property
+    def task(self) -> str | None:
+        """The name of the task of the model's run, or None."""
+        return None if self.record is None else self.record.name
+
+    @property
+    def crop(self) -> int | None:
+        """Side in pixels of the test images of the training; None if it is not known."""
+        return None if self.record is None else self.record.crop
+
+    @property
+    def background(self) -> str:
+        """The colour behind the transparent pixels of the training images: a name or a code."""
+        if self.record is None:
+            return "white"
+        return self.record.background or self.record.options.get("background") or "white"
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -62,6 +63,25 @@ class SavedModel:
         from bit_keras.runs.known_classes import names_of_run
 
         return None if self.record is None else names_of_run(self.record)
+
+
+@dataclass(frozen=True)
+class SavedModel(_TrainedModel):
+    """A model in a .keras file; for the file of a run, also the model's name.
+
+    Attributes:
+        file: path of the .keras file.
+        label: short name of the model, for names of directories.
+        name: name of the network in the run's configuration, or None.
+        weights: always "saved".
+        classes: always None, because the number of classes is known only after loading.
+    """
+
+    file: Path
+    label: str
+    name: str | None = None
+    weights: str = "saved"
+    classes: int | None = None
 
     def load(self) -> keras.Model:
         """Loads the model without compiling it; code inside the file is never run.
@@ -98,22 +118,18 @@ class SavedModel:
 
 
 @dataclass(frozen=True)
-class ZooModel:
+class ZooModel(_TrainedModel):
     """A model of the zoo with its weights, which may have to be downloaded.
+
+    The weights may be the npz file that a run wrote, and then the model has the record of the run.
 
     Attributes:
         name: from `bit_keras.list_models()`.
         weights: a published checkpoint's name, or the path of an npz file.
-        task: always None, because the model is not the saved model of a run.
-        background: the colour to put behind transparent pixels.
-        record: what a run kept of its task, if the weights are the npz file that it wrote.
     """
 
     name: str
     weights: str
-    task: None = None
-    background: str = "white"
-    record: TaskRecord | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -129,9 +145,7 @@ class ZooModel:
     @property
     def crop(self) -> int | None:
         """Side in pixels of the images that the model was trained on; None if it is not known."""
-        if self.checkpoint is not None:
-            return self.checkpoint.resolution
-        return None if self.record is None else self.record.crop
+        return self.checkpoint.resolution if self.checkpoint is not None else super().crop
 
     @property
     def file(self) -> Path:
@@ -203,11 +217,7 @@ def find_model(model: str | os.PathLike, weights: str | None = None) -> SavedMod
     is_of_run = path.name == run_directory.MODEL and (path.parent / run_directory.CONFIG).exists()
     if is_of_run:
         return _of_run(path.parent)
-    record = _record_in_file(path)
-    if record is None:
-        return SavedModel(path, path.stem)
-    background = record.options.get("background", "white")
-    return SavedModel(path, path.stem, crop=record.crop, background=background, record=record)
+    return SavedModel(path, path.stem, record=_record_in_file(path))
 
 
 def _of_run(directory: Path) -> SavedModel:
@@ -228,16 +238,14 @@ def _of_run(directory: Path) -> SavedModel:
             f"{directory} is a run of bit-keras {configuration.get('command')} without a "
             f"{run_directory.MODEL}. Expected a run that trains a model."
         )
-    rule = configuration.get("rule") or {}
-    return SavedModel(
-        file,
-        label=directory.resolve().name,
-        name=configuration.get("model"),
-        task=configuration.get("task"),
-        crop=rule.get("crop"),
-        background=configuration.get("background", "white"),
-        record=_record(directory) or _record_of_configuration(configuration),
-    )
+    record = _record(directory) or _record_of_configuration(configuration)
+    if record is not None:
+        # Earlier versions recorded the crop and the background only in config.json.
+        crop = record.crop or (configuration.get("rule") or {}).get("crop")
+        background = record.background or configuration.get("background")
+        record = replace(record, crop=crop, background=background)
+    label = directory.resolve().name
+    return SavedModel(file, label, configuration.get("model"), record=record)
 
 
 def _known_format(path: str | os.PathLike) -> str:
