@@ -155,8 +155,6 @@ class Task:
                 **self.chosen,
             },
             several_labels=self.several_labels,
-            flip=self.flip,
-            random_crop=self.random_crop,
             source=self.source,
             location=self.location,
             background=self._colour_code,

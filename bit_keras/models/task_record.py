@@ -28,8 +28,6 @@ class TaskRecord:
         name: the name of the task for `bit_keras.task`; None if it is not known.
         options: the options with which `bit_keras.task` made the task.
         several_labels: True if an image could have several labels.
-        flip: True if training images were flipped.
-        random_crop: True if training images were cropped at random.
         source: a text that differs for other data under the same name.
         location: the real path of the folder of the images; empty for other tasks.
         names_sha256: `digest_of_names` of the class names, where these are not known.
@@ -42,8 +40,6 @@ class TaskRecord:
     name: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     several_labels: bool = False
-    flip: bool = True
-    random_crop: bool = True
     source: str = ""
     location: str = ""
     names_sha256: str | None = None

@@ -277,6 +277,7 @@ def test_a_damaged_record_of_a_task_is_refused(run, content):
         find_model(run)
 
 
-def test_entries_of_a_later_version_are_ignored(run):
-    (run / "task.json").write_text('{"class_names": ["a"], "name": "digits", "later": 1}')
+def test_entries_of_other_versions_are_ignored(run):
+    # Earlier versions wrote "flip", which nothing read.
+    (run / "task.json").write_text('{"class_names": ["a"], "flip": true, "later": 1}')
     assert find_model(run).class_names == ("a",)
