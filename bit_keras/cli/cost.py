@@ -8,11 +8,10 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from rich.table import Table
 
 from bit_keras.cli.flags import NUMBER, SWITCH, TASK_OPTION_FLAGS, TEXT, WHOLE, Command, task_of
 from bit_keras.models.variants import find_variant, list_models
-from bit_keras.utils.text_table import print_table
+from bit_keras.utils.text_table import TextTable
 
 if TYPE_CHECKING:
     from bit_keras.costing.cost import Cost
@@ -155,23 +154,25 @@ def print_costs(costs: Mapping[str, Cost], title: str) -> None:
     """
     if len(costs) == 1:
         ((name, cost),) = costs.items()
-        table = Table(name, "", title=title, title_justify="left")
-        table.columns[1].justify = "right"
-        for label, number, form in (*_COUNTS, *_memory_rows(cost), *_TRAINING):
-            if number(cost) is not None:
-                table.add_row(label, form(number(cost)))
+        columns, right = (name, ""), ("",)
+        cells = (
+            (label, form(number(cost)))
+            for label, number, form in (*_COUNTS, *_memory_rows(cost), *_TRAINING)
+            if number(cost) is not None
+        )
     else:
         rows = [
             row
             for row in (*_COUNTS, *_TRAINING)
             if any(row[1](cost) is not None for cost in costs.values())
         ]
-        table = Table("model", title=title, title_justify="left")
-        for label, _, _ in rows:
-            table.add_column(label, justify="right")
-        for name, cost in costs.items():
-            table.add_row(name, *(form(number(cost)) for _, number, form in rows))
-    print_table(table)
+        right = tuple(label for label, _, _ in rows)
+        columns = ("model", *right)
+        cells = (
+            (name, *(form(number(cost)) for _, number, form in rows))
+            for name, cost in costs.items()
+        )
+    TextTable(title, columns, tuple(cells), right).print()
 
 
 def _memory_rows(cost: Cost) -> tuple[_Row, ...]:

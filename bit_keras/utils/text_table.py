@@ -22,23 +22,28 @@ class TextTable:
     """A table whose cells are texts, with a title and named columns.
 
     Attributes:
-        title: title of the table.
+        title: title of the table; it may be "".
         columns: names of the columns.
         rows: each row has as many cells as there are columns; a cell may be "".
+        right: names of the columns whose cells are aligned right on the terminal.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    right: tuple[str, ...] = ()
 
     def print(self) -> None:
         """Prints the table on the terminal."""
-        table = Table(title=Text(printable(self.title)), title_justify="left")
+        # Cells are `Text`, because rich takes square brackets in a plain string for its markup.
+        title = Text(printable(self.title)) if self.title else None
+        table = Table(title=title, title_justify="left")
         for name in self.columns:
-            table.add_column(Text(printable(name)))
+            justify = "right" if name in self.right else "left"
+            table.add_column(Text(printable(name)), justify=justify)
         for row in self.rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        print_table(table)
+        _print_table(table)
 
     def markdown(self) -> str:
         """Returns the table's title as a Markdown heading, and below it the table in Markdown."""
@@ -47,7 +52,7 @@ class TextTable:
         return "\n".join([f"## {escape(self.title)}", "", *header, *body, ""])
 
 
-def print_table(table: Table) -> None:
+def _print_table(table: Table) -> None:
     """Prints a table of the package `rich` without cutting off or breaking a word.
 
     On a file or a pipe, the table is as wide as it needs. On a terminal where it does not fit, each
