@@ -83,8 +83,11 @@ class SavedModel(_TrainedModel):
     weights: str = "saved"
     classes: int | None = None
 
-    def load(self) -> keras.Model:
-        """Loads the model without compiling it; code inside the file is never run.
+    def load(self, compile: bool = False) -> keras.Model:
+        """Loads the model; code inside the file is never run.
+
+        Args:
+            compile: if True, compile the model as it was when it was saved.
 
         Raises:
             ValueError: the file is damaged, or has layers that neither Keras nor bit_keras knows.
@@ -96,7 +99,7 @@ class SavedModel(_TrainedModel):
         try:
             problem = _problem_of_archive(self.file)
             if problem is None:
-                model = keras.saving.load_model(self.file, compile=False, safe_mode=True)
+                model = keras.saving.load_model(self.file, compile=compile, safe_mode=True)
                 if self.record is not None:
                     # A model class that is not from bit_keras does not keep the class names in its
                     # .keras file, so they are taken from the record of the run.

@@ -242,10 +242,7 @@ def _reopened(directory: Path, metrics: dict) -> Result:
             f"{directory} holds a finished run, but its {run_directory.MODEL} is missing. Start "
             "anew with overwrite."
         )
-    network = keras.models.load_model(directory / run_directory.MODEL)
-    record = find_model(directory).record
-    if record is not None and record.class_names is not None:
-        remember(network, record)
+    network = find_model(directory).load(compile=True)
     history = run_directory.read_json(directory / run_directory.HISTORY)
     return Result(network, history, metrics, directory)
 

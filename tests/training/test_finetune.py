@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -132,6 +133,16 @@ def test_a_finished_run_is_not_run_again(run, capsys):
     assert_equal(weights(again.model), weights(run.model))
     with pytest.raises(ValueError, match="seed is 0 there and 5 here"):
         small(run.output_dir, seed=5)
+
+
+def test_a_damaged_network_of_a_finished_run_is_refused_in_words(run, tmp_path):
+    copy = shutil.copytree(run.output_dir, tmp_path / "run")
+    (copy / "model.keras").write_bytes(b"PK?")
+    with pytest.raises(ValueError, match=r"model\.keras cannot be loaded \(it is not a zip"):
+        small(copy)
+    (copy / "model.keras").unlink()
+    with pytest.raises(ValueError, match=r"model\.keras is missing. Start anew"):
+        small(copy)
 
 
 def test_it_says_that_it_starts_from_random_weights(again):
