@@ -65,7 +65,10 @@ def without_repeated(runs: Iterable[FoundRun]) -> tuple[list[FoundRun], list[Lef
 
 def rule_name(configuration: Mapping[str, Any]) -> str:
     """Returns how a run was trained, in words, such as "paper recipe, batch_size 128"."""
-    budget = (f"{name} {value:g}" for name, value in configuration["budget"].items())
+    budget = (
+        f"{name} {value if isinstance(value, str) else format(value, 'g')}"
+        for name, value in configuration["budget"].items()
+    )
     asked = configuration.get("augmentation")
     augmentation = [f"augmentation {asked}"] if asked else []
     return ", ".join([f"{configuration['recipe']} recipe", *budget, *augmentation])

@@ -16,13 +16,14 @@ from bit_keras.runs.found_runs import FoundRun
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
+_CURVE = (run_directory.CURVE, "Training loss, learning rate and accuracy over the steps")
+
 # Maps a subcommand of bit-keras to the picture file that it writes, and to the description of the
 # picture.
 _FILES = {
-    "finetune": (
-        run_directory.CURVE,
-        "Training loss, learning rate and accuracy over the steps",
-    ),
+    "finetune": _CURVE,
+    "pretrain": _CURVE,
+    "distill": _CURVE,
     "fewshot": (fewshot_report.PICTURE, "Test accuracy over the examples of a class"),
     "evaluate": (CONFUSION, "Confusion matrix"),
 }
@@ -77,7 +78,7 @@ def _picture(run: FoundRun) -> Picture | None:
     seed = "" if run.seed is None else f", seed {run.seed}"
     accuracy = "" if run.accuracy is None else f", {run.accuracy:.2%}"
     title = f"{run.command}: {subject}{seed}{accuracy} ({run.path})"
-    return Picture(title, f"{alt}: {subject}", _uri(content), run.command == "fewshot")
+    return Picture(title, f"{alt}: {subject}", _uri(content), run.is_study)
 
 
 def _uri(content: bytes) -> str:

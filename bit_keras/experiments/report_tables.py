@@ -47,6 +47,9 @@ NOT_RUN = "not run"
 
 _VTAB = "vtab/"
 
+# The commands whose runs have a recipe and a budget.
+_TRAININGS = ("finetune", "pretrain", "distill")
+
 _OTHER = (
     "command",
     "task",
@@ -147,7 +150,7 @@ def _other_row(runs: Sequence[FoundRun]) -> tuple[str, ...]:
     return (
         first.command,
         *(str(asked.get(key, "")) for key in ("task", "model", "weights")),
-        rule_name(asked) if first.command == "finetune" else str(asked.get("method", "")),
+        rule_name(asked) if first.command in _TRAININGS else str(asked.get("method", "")),
         str(asked.get("examples_per_class") or ""),
         ", ".join(map(str, seeds)),
         accuracy,
