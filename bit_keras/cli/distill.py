@@ -13,6 +13,7 @@ from bit_keras.cli.flags import (
     TRAINING_TASK_FLAGS,
     Command,
     options_of,
+    pretrained_of,
     task_of,
 )
 from bit_keras.cli.pretrain import UPSTREAM_BUDGET_FLAGS
@@ -33,7 +34,7 @@ def _run(values: flags.FlagValues, teacher: str) -> None:
     options = options_of(values)
     arguments = {
         "output_dir": values.output_dir or Path("runs", name),
-        "pretrained": values.weights or False,
+        "pretrained": pretrained_of(values, default=False),
         "temperature": values.temperature,
         "budget": {name: values[name].value for _, name, _, _ in UPSTREAM_BUDGET_FLAGS},
     }
@@ -48,8 +49,8 @@ COMMAND = Command(
     (
         (TEXT, "model", None, "the student: a model of the zoo; by default R14x0.5, a small "
          "network"),
-        (TEXT, "weights", None, "initial weights of the student: name of a checkpoint, or path of "
-         "an official npz file; by default random weights"),
+        (TEXT, "weights", None, "initial weights of the student: name of a checkpoint, path of an "
+         "official npz file, or 'none' for random weights, which are the default"),
         (TEXT, "teacher_weights", None, "weights of a teacher of the zoo: name of a checkpoint, "
          "such as ilsvrc2012, or path of an official npz file"),
         *TASK_FLAG,

@@ -76,8 +76,8 @@ OVERWRITE_FLAG = option_flags("overwrite")
 MODEL_FLAGS = (
     (TEXT, "model", None, "a model of the zoo, such as BiT-M-R50x1; by default R14x0.5, a small "
      "network with random weights"),
-    (TEXT, "weights", None, "path of an official npz file, or 'none' for random weights; by "
-     "default the model's upstream weights"),
+    (TEXT, "weights", None, "name of a checkpoint, such as ilsvrc2012, path of an official npz "
+     "file, or 'none' for random weights; by default the model's upstream weights"),
 )
 
 TASK_FLAG = (
@@ -168,9 +168,14 @@ def options_of(values: flags.FlagValues) -> dict:
     return options
 
 
-def pretrained_of(values: flags.FlagValues) -> bool | str:
-    """Returns the value for `pretrained=` that the flag `--weights` asks for."""
-    return {None: True, "none": False}.get(values.weights, values.weights)
+def pretrained_of(values: flags.FlagValues, default: bool = True) -> bool | str:
+    """Returns the value for `pretrained=` that the flag `--weights` asks for.
+
+    Args:
+        values: the values of the flags.
+        default: the value if the flag was not given.
+    """
+    return {None: default, "none": False}.get(values.weights, values.weights)
 
 
 def whole_numbers(values: flags.FlagValues, name: str) -> tuple[int, ...]:
