@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,6 +28,7 @@ from bit_keras.training.preparation import (
     check_model,
     choose_strategy,
     configuration,
+    entries_of,
     given,
     hold_out,
     origin_of,
@@ -115,7 +117,7 @@ def distill(
         overwrite=overwrite,
         verbose=verbose,
     )
-    check_arguments(
+    entries = check_arguments(
         student,
         output_dir=output_dir,
         pretrained=pretrained,
@@ -131,9 +133,7 @@ def distill(
             "label. Choose a task with one label an image."
         )
     task, validation = hold_out(task, options, first_of_stream=True)
-    budget = given(budget)
-    row = _recipe(student)
-    rule = row.rule(task.num_examples, **budget)
+    rule = RECIPES[entries["recipe"]].rule(task.num_examples, **entries["budget"])
     if not isinstance(teacher, keras.Model):
         with chosen.scope():
             teacher = teacher()
@@ -155,18 +155,11 @@ def distill(
         strategy=chosen,
         options=options,
         configuration=configuration(
-            "distill",
-            student,
+            {**entries, "teacher": teacher.name, "teacher_sha256": state_digest(teacher)},
             network,
             task,
             options,
             rule,
-            weights=_origin(student, pretrained, output_dir, options),
-            teacher=teacher.name,
-            teacher_sha256=state_digest(teacher),
-            temperature=temperature,
-            recipe=row.name,
-            budget=budget,
         ),
         compile=functools.partial(_compile, distiller, rule),
     )
@@ -181,10 +174,13 @@ def check_arguments(
     temperature: float,
     budget: dict[str, float | str | None] | None,
     options: RunOptions,
-) -> None:
+) -> dict[str, Any]:
     """Checks the arguments of `distill` that can be checked before the task is read.
 
     The weights of a named student are downloaded if they are not on this machine.
+
+    Returns:
+        The entries of the run's configuration that are known before the task is read.
 
     Raises:
         ValueError, OSError, CheckpointError: as for `distill`.
@@ -192,20 +188,21 @@ def check_arguments(
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature={temperature}; expected a number above 0, such as 1.")
     check_model(student)
-    row = _recipe(student)
-    row.check(given(budget))
-    known = {
-        "command": "distill",
-        "model": student if isinstance(student, str) else student.name,
-        "weights": _origin(student, pretrained, output_dir, options),
-        "temperature": temperature,
-        "recipe": row.name,
-        "budget": given(budget),
-        **options.identity(),
-    }
-    run_directory.check_usable(output_dir, known, options.overwrite)
+    row, budget = _recipe(student), given(budget)
+    row.check(budget)
+    entries = entries_of(
+        "distill",
+        student,
+        options,
+        weights=_origin(student, pretrained, output_dir, options),
+        temperature=temperature,
+        recipe=row.name,
+        budget=budget,
+    )
+    run_directory.check_usable(output_dir, entries, options.overwrite)
     if isinstance(student, str):
         zoo.check_weights(student, pretrained)
+    return entries
 
 
 def _origin(

@@ -26,6 +26,7 @@ from bit_keras.training.preparation import (
     check_model,
     choose_strategy,
     configuration,
+    entries_of,
     given,
     hold_out,
     origin_of,
@@ -123,26 +124,24 @@ def finetune(
         ImportError: `augmentation` was given, and keras-cv is missing or broken.
         FloatingPointError: the training diverged; the last good state is kept.
     """
-    arguments = {
-        "pretrained": pretrained,
-        "recipe": recipe,
-        "budget": budget,
-        "augmentation": augmentation,
-        "examples_per_class": examples_per_class,
-        "eval_every": eval_every,
-        "held_out": held_out,
-        "seed": seed,
-        "strategy": strategy,
-        "batch_split": batch_split,
-        "remat": remat,
-        "dtype": dtype,
-        "save_every": save_every,
-        "keep": keep,
-        "overwrite": overwrite,
-        "verbose": verbose,
-    }
-    check_arguments(model, rule, output_dir=output_dir, **arguments)
-    return execute(prepare(model, task, rule, **arguments), Path(output_dir).expanduser())
+    # So far, the arguments are the only local names.
+    run = prepare(**locals())
+    return execute(run, Path(output_dir).expanduser())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+    """The arguments of `finetune` after the checks that do not need the task.
+
+    Attributes:
+        options: the options that all recipes share.
+        entries: the entries of the run's configuration that are known before the task is read.
+        pretrained: as for `bit_keras.create`; False for random weights.
+    """
+
+    options: RunOptions
+    entries: dict[str, Any]
+    pretrained: bool | str | os.PathLike
 
 
 def check_arguments(
@@ -156,7 +155,7 @@ def check_arguments(
     augmentation: str | None = None,
     examples_per_class: int | None = None,
     **options: Any,
-) -> None:
+) -> _Checked:
     """Checks the arguments of `finetune` that can be checked before the task is read.
 
     The weights of a named model are downloaded if they are not on this machine.
@@ -167,92 +166,69 @@ def check_arguments(
     options = RunOptions(**options)
     check_model(model)
     origin = _origin(model, pretrained, recipe)
-    _check_budget(model, rule, recipe, origin, given(budget))
+    budget = given(budget)
+    _check_budget(rule, recipe, origin, budget)
+    trained_by = "from scratch" if origin == RANDOM else recipe
+    entries = entries_of(
+        "finetune",
+        model,
+        options,
+        weights=origin,
+        examples_per_class=examples_per_class,
+        recipe="given" if rule is not None else trained_by,
+        budget=budget,
+        augmentation=augmentations.checked(augmentation),
+    )
     if output_dir is not None:
-        known = {
-            "command": "finetune",
-            "model": model if isinstance(model, str) else model.name,
-            "weights": origin,
-            "budget": given(budget),
-            "augmentation": augmentations.checked(augmentation),
-            "examples_per_class": examples_per_class,
-            **options.identity(),
-        }
-        run_directory.check_usable(output_dir, known, options.overwrite)
+        run_directory.check_usable(output_dir, entries, options.overwrite)
     if isinstance(model, str) and origin != RANDOM:
         zoo.check_weights(model, pretrained)
+    return _Checked(options, entries, origin != RANDOM and pretrained)
 
 
-def _check_budget(
-    model: str | keras.Model, rule: HyperRule | None, recipe: str, origin: str, budget: dict
-) -> None:
-    """Raises a ValueError for a number of steps, batch size or rate that no task allows."""
-    if rule is None and origin == RANDOM:
-        rule = RECIPE
-    if rule is None:
-        rule = HyperRule.for_task(1, (1, 1), recipe=recipe)
+def _check_budget(rule: HyperRule | None, recipe: str, origin: str, budget: dict) -> None:
+    """Raises a ValueError for an unknown recipe, steps, batch size or rate that no task allows."""
+    of_recipe = HyperRule.for_task(1, (1, 1), recipe=recipe)
+    if rule is None and origin != RANDOM:
+        rule = of_recipe
         # The resize and crop of the BiT-HyperRule depend on the task. If the budget changes only
         # one of them, the pair can be checked only after the task has been read.
         if not {"resize", "crop"} <= budget.keys():
             budget = {name: v for name, v in budget.items() if name not in ("resize", "crop")}
-    rule.scaled(**budget)
+    (rule or RECIPE).scaled(**budget)
 
 
 def prepare(
-    model: str | keras.Model,
-    task: str | Task,
-    rule: HyperRule | None = None,
-    *,
-    pretrained: bool | str | os.PathLike = True,
-    recipe: str = "paper",
-    budget: dict[str, float | None] | None = None,
-    augmentation: str | None = None,
-    examples_per_class: int | None = None,
-    **options: Any,
+    model: str | keras.Model, task: str | Task, rule: HyperRule | None = None, **arguments: Any
 ) -> Run:
     """Checks the arguments of `finetune`, builds the network, and returns a `Run` to execute.
 
     Args:
-        model, task, rule, pretrained, recipe, budget, augmentation, examples_per_class: as for
-            `finetune`.
-        **options: fields of `RunOptions`.
+        model, task, rule: as for `finetune`.
+        **arguments: the other arguments of `finetune`. Without an `output_dir`, it is not checked
+            whether the run may be written there.
 
     Raises:
         ValueError, OSError, CheckpointError, ImportError: as for `finetune`.
     """
-    options = RunOptions(**options)
+    checked = check_arguments(model, rule, **arguments)
+    options, entries = checked.options, checked.entries
     strategy = choose_strategy(model, options.strategy)
-    augmentation = augmentations.checked(augmentation)
     task = with_classes_of(model, as_task(task))
     task, held_out = hold_out(task, options)
-    if examples_per_class is not None:
-        task = subsets.few_shot(task, examples_per_class, options.seed)
-    origin = _origin(model, pretrained, recipe)
-    budget = given(budget)
-    recipe, rule = _rule(model, task, rule, recipe, origin)
-    rule = rule.scaled(**budget)
-    augmenting = augmentations.arguments(augmentation, task)
+    if entries["examples_per_class"] is not None:
+        task = subsets.few_shot(task, entries["examples_per_class"], options.seed)
+    rule = planned_rule(task, rule, entries)
+    augmenting = augmentations.arguments(entries["augmentation"], task)
     # CutMix is used instead of mixup, so mixup is switched off.
     if "mix" in augmenting:
         rule = dataclasses.replace(rule, mixup_alpha=0.0)
     network = build_network(
-        model, task.num_classes, strategy, options, pretrained=origin != RANDOM and pretrained
+        model, task.num_classes, strategy, options, pretrained=checked.pretrained
     )
     check_classifier(network, task, rule)
     save_memory(network, options.batch_split, options.remat)
-    identity = configuration(
-        "finetune",
-        model,
-        network,
-        task,
-        options,
-        rule,
-        weights=origin,
-        examples_per_class=examples_per_class,
-        recipe=recipe,
-        budget=budget,
-        augmentation=augmentation,
-    )
+    identity = configuration(entries, network, task, options, rule)
     return Run(
         network=network,
         trained=network,
@@ -282,15 +258,24 @@ def _origin(model: str | keras.Model, pretrained: bool | str | os.PathLike, reci
     return origin
 
 
-def _rule(
-    model: str | keras.Model, task: Task, rule: HyperRule | None, recipe: str, origin: str
-) -> tuple[str, HyperRule]:
-    """Returns the name of the recipe and its hyper-parameters, before the budget changes them."""
-    name = model if isinstance(model, str) else model.name
-    hyperrule = HyperRule.for_task(task.num_examples, task.image_size, name, recipe)
-    if rule is not None:
-        return "given", rule
-    return ("from scratch", RECIPE) if origin == RANDOM else (recipe, hyperrule)
+def planned_rule(task: Task, rule: HyperRule | None, entries: dict[str, Any]) -> HyperRule:
+    """Returns the hyper-parameters of a run, after the budget has changed them.
+
+    Args:
+        task: the task, with only the training examples that are trained on.
+        rule: as for `finetune`.
+        entries: the entries of the run's configuration that are known before the task is read.
+
+    Raises:
+        ValueError: the budget does not fit the hyper-parameters of the task.
+    """
+    if rule is None and entries["weights"] == RANDOM:
+        rule = RECIPE
+    if rule is None:
+        rule = HyperRule.for_task(
+            task.num_examples, task.image_size, entries["model"], entries["recipe"]
+        )
+    return rule.scaled(**entries["budget"])
 
 
 def _compile(network: keras.Model, rule: HyperRule) -> None:

@@ -209,38 +209,50 @@ def state_digest(network: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def configuration(
-    command: str,
-    model: str | keras.Model,
-    network: keras.Model,
-    task: Task,
-    options: RunOptions,
-    rule: HyperRule | UpstreamRule,
-    **own: Any,
-) -> dict:
-    """Returns the configuration of a run (command, model, task, options, rule) as data for JSON.
+def entries_of(
+    command: str, model: str | keras.Model, options: RunOptions, **own: Any
+) -> dict[str, Any]:
+    """Returns the entries of a run's configuration that are known before its task is read.
 
     Args:
         command: the recipe.
         model: the model as the caller gave it.
+        options: the shared options.
+        **own: the recipe's own entries.
+    """
+    return {
+        "command": command,
+        "model": model if isinstance(model, str) else model.name,
+        **own,
+        **options.identity(),
+    }
+
+
+def configuration(
+    entries: dict[str, Any],
+    network: keras.Model,
+    task: Task,
+    options: RunOptions,
+    rule: HyperRule | UpstreamRule,
+) -> dict[str, Any]:
+    """Returns the configuration of a run as data for JSON.
+
+    Args:
+        entries: what `entries_of` returned.
         network: the network with its initial weights.
         task: the task.
         options: the shared options.
         rule: the hyper-parameters.
-        **own: the recipe's own entries.
     """
     # A task with a validation split is evaluated on this split. No training example is held out, so
     # the fraction `held_out` is recorded as None.
     holds_out = options.eval_every is not None and task.validation is None
     return {
-        "command": command,
-        "model": model if isinstance(model, str) else model.name,
+        **run_directory.plain(entries),
         "initial_state_sha256": state_digest(network),
         "dtype": network.dtype_policy.name,
         **task.identity,
         **task.chosen,
-        **options.identity(),
         "held_out": options.held_out if holds_out else None,
-        **run_directory.plain(own),
         "rule": run_directory.plain(dataclasses.asdict(rule)),
     }

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -20,6 +21,7 @@ from bit_keras.training.preparation import (
     check_model,
     choose_strategy,
     configuration,
+    entries_of,
     given,
     hold_out,
     save_memory,
@@ -112,7 +114,7 @@ def pretrain(
         overwrite=overwrite,
         verbose=verbose,
     )
-    check_arguments(
+    entries = check_arguments(
         model,
         recipe,
         output_dir=output_dir,
@@ -122,12 +124,9 @@ def pretrain(
         options=options,
     )
     chosen = choose_strategy(model, options.strategy)
-    row = _recipe(recipe, model)
-    augmentation = augmentations.checked(augmentation)
     task = with_classes_of(model, as_task(task, pretraining_task))
     task, validation = hold_out(task, options, first_of_stream=True)
-    budget = given(budget)
-    rule = row.rule(task.num_examples, **budget)
+    rule = RECIPES[entries["recipe"]].rule(task.num_examples, **entries["budget"])
     if rule.loss == SOFTMAX and task.several_labels:
         task, validation = _of_one_label(task, validation)
     network = build_network(model, task.num_classes, chosen, options)
@@ -141,20 +140,9 @@ def pretrain(
         held_out=validation,
         strategy=chosen,
         options=options,
-        configuration=configuration(
-            "pretrain",
-            model,
-            network,
-            task,
-            options,
-            rule,
-            recipe=row.name,
-            augmentation=augmentation,
-            ema=ema,
-            budget=budget,
-        ),
+        configuration=configuration(entries, network, task, options, rule),
         compile=functools.partial(_compile, network, rule, ema),
-        augmentation=augmentations.arguments(augmentation, task),
+        augmentation=augmentations.arguments(entries["augmentation"], task),
     )
     return execute(run, Path(output_dir).expanduser())
 
@@ -168,8 +156,11 @@ def check_arguments(
     augmentation: str | None,
     ema: float | None,
     options: RunOptions,
-) -> None:
+) -> dict[str, Any]:
     """Checks the arguments of `pretrain` that can be checked before the task is read.
+
+    Returns:
+        The entries of the run's configuration that are known before the task is read.
 
     Raises:
         ValueError, OSError, ImportError: as for `pretrain`.
@@ -177,18 +168,19 @@ def check_arguments(
     if ema is not None and not 0 < ema < 1:
         raise ValueError(f"ema={ema}; expected a momentum above 0 and below 1, such as 0.9999.")
     check_model(model)
-    row = _recipe(recipe, model)
-    row.check(given(budget))
-    known = {
-        "command": "pretrain",
-        "model": model if isinstance(model, str) else model.name,
-        "recipe": row.name,
-        "budget": given(budget),
-        "augmentation": augmentations.checked(augmentation),
-        "ema": ema,
-        **options.identity(),
-    }
-    run_directory.check_usable(output_dir, known, options.overwrite)
+    row, budget = _recipe(recipe, model), given(budget)
+    row.check(budget)
+    entries = entries_of(
+        "pretrain",
+        model,
+        options,
+        recipe=row.name,
+        augmentation=augmentations.checked(augmentation),
+        ema=ema,
+        budget=budget,
+    )
+    run_directory.check_usable(output_dir, entries, options.overwrite)
+    return entries
 
 
 def _recipe(name: str | None, model: str | ResNetV2) -> Recipe:
