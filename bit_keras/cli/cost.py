@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from bit_keras.cli.flags import NUMBER, SWITCH, TASK_OPTION_FLAGS, TEXT, WHOLE, Command, task_of
+from bit_keras.cli.flags import (
+    NUMBER,
+    SWITCH,
+    TASK_OPTION_FLAGS,
+    TEXT,
+    WHOLE,
+    Command,
+    given,
+    task_of,
+)
 from bit_keras.models.variants import find_variant, list_models
 from bit_keras.utils.text_table import TextTable
 
@@ -80,8 +89,6 @@ def _run(values: flags.FlagValues) -> None:
     if values.task and values.pretrain:
         raise ValueError("--task and --pretrain were both given: give one of them.")
     task = task_of(values) if values.task else None
-    given = {name: values[name].value for _, name, _, _ in _COST_FLAGS}
-    given = {name: value for name, value in given.items() if value is not None}
     costs, plans, title = {}, {}, "A step of training"
     for name in [values.model] if values.model else list_models():
         plan = {}
@@ -89,7 +96,7 @@ def _run(values: flags.FlagValues) -> None:
             plan, title = _fine_tuning(name, task), f"The BiT-HyperRule on {task.name}"
         elif values.pretrain:
             plan, title = _pretraining(name), "The paper's pre-training"
-        plans[name] = {**plan, **given}
+        plans[name] = {**plan, **given(values, _COST_FLAGS)}
         costs[name] = cost(name, **plans[name])
     print_costs(costs, title)
     too_large = [name for name in costs if costs[name].largest_batch == 0]

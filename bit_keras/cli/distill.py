@@ -1,7 +1,6 @@
 """`bit-keras distill`: trains a small network to predict the probabilities of a large one."""
 
-import re
-from pathlib import Path
+import functools
 
 from absl import flags
 
@@ -12,35 +11,35 @@ from bit_keras.cli.flags import (
     TEXT,
     TRAINING_TASK_FLAGS,
     Command,
+    default_directory,
+    given,
     options_of,
     pretrained_of,
     task_of,
 )
 from bit_keras.cli.pretrain import UPSTREAM_BUDGET_FLAGS
+from bit_keras.models.variants import SMALL
 
 
 def _run(values: flags.FlagValues, teacher: str) -> None:
-    from bit_keras.models.variants import SMALL
     from bit_keras.runs.trained_model import find_model
 
     # A wrong name of a teacher is refused here, before the import of TensorFlow below takes
     # seconds.
     source = find_model(teacher, values.teacher_weights)
-    from bit_keras.training.distill import check_arguments, distill
-    from bit_keras.training.options import RunOptions
+    from bit_keras.training.distill import distill
 
     student = values.model or SMALL
-    name = re.sub(r"[^\w.-]+", "-", f"distill-{student}-{values.task}")
-    options = options_of(values)
-    arguments = {
-        "output_dir": values.output_dir or Path("runs", name),
-        "pretrained": pretrained_of(values, default=False),
-        "temperature": values.temperature,
-        "budget": {name: values[name].value for _, name, _, _ in UPSTREAM_BUDGET_FLAGS},
-    }
-    # Reading a task may take minutes, so all other arguments are checked first.
-    check_arguments(student, **arguments, options=RunOptions(**options))
-    distill(source.load, student, task_of(values), **arguments, **options)
+    distill(
+        source.load,
+        student,
+        functools.partial(task_of, values),
+        output_dir=values.output_dir or default_directory("distill", student, values.task),
+        pretrained=pretrained_of(values, default=False),
+        temperature=values.temperature,
+        budget=given(values, UPSTREAM_BUDGET_FLAGS),
+        **options_of(values),
+    )
 
 
 # fmt: off

@@ -1,7 +1,6 @@
 """`bit-keras fewshot`: measures the accuracy for several numbers of images per class."""
 
-import re
-from pathlib import Path
+import functools
 
 from absl import flags
 
@@ -16,37 +15,31 @@ from bit_keras.cli.flags import (
     TEXT,
     TRAINING_TASK_FLAGS,
     Command,
-    budget_of,
+    default_directory,
+    given,
     pretrained_of,
     task_of,
     whole_numbers,
 )
+from bit_keras.models.variants import SMALL
 
 
 def _run(values: flags.FlagValues) -> None:
     from bit_keras.experiments.fewshot import fewshot
-    from bit_keras.models.variants import SMALL
-    from bit_keras.training.finetune import check_arguments
 
     model = values.model or SMALL
     kind = "fewshot-probe" if values.probe else "fewshot"
-    name = re.sub(r"[^\w.-]+", "-", f"{kind}-{model}-{values.task}")
-    lists = {flag: whole_numbers(values, flag) for flag in ("shots", "seeds")}
-    training = {
-        "pretrained": pretrained_of(values),
-        "recipe": values.recipe,
-        "budget": budget_of(values),
-    }
-    # Reading a task may take minutes, so all other arguments are checked first.
-    check_arguments(model, **training)
     fewshot(
         model,
-        task_of(values),
-        output_dir=values.output_dir or Path("runs", name),
+        functools.partial(task_of, values),
+        output_dir=values.output_dir or default_directory(kind, model, values.task),
+        shots=whole_numbers(values, "shots"),
+        seeds=whole_numbers(values, "seeds"),
         probe=values.probe,
+        pretrained=pretrained_of(values),
+        recipe=values.recipe,
+        budget=given(values, BUDGET_FLAGS),
         overwrite=values.overwrite,
-        **lists,
-        **training,
     )
 
 

@@ -1,12 +1,20 @@
 """The description of a subcommand, and the flags that several subcommands share."""
 
+from __future__ import annotations
+
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from bit_keras.training.options import RunOptions
+
+if TYPE_CHECKING:
+    from bit_keras.data.tasks import Task
 
 WHOLE, NUMBER, TEXT, SWITCH, LIST = (
     flags.DEFINE_integer,
@@ -140,32 +148,31 @@ def given(values: flags.FlagValues, rows: tuple[tuple, ...]) -> dict:
     }
 
 
-def task_of(values: flags.FlagValues):
-    """Returns the task that the flag `--task` and the flags for its options ask for."""
-    from bit_keras.data.tasks import task
+def default_directory(*words: str) -> Path:
+    """Returns the directory of a run or study whose `--output_dir` is not given.
+
+    >>> default_directory("fewshot", "R14x0.5", "folder:/tmp/my images").as_posix()
+    'runs/fewshot-R14x0.5-folder-tmp-my-images'
+    """
+    return Path("runs", re.sub(r"[^\w.-]+", "-", "-".join(words)))
+
+
+def task_of(values: flags.FlagValues, pretraining: bool = False) -> Task:
+    """Returns the task that the flag `--task` and the flags for its options ask for.
+
+    Args:
+        values: the values of the flags.
+        pretraining: if True, the images may have several labels.
+    """
+    from bit_keras.data.tasks import pretraining_task, task
 
     rows = TRAINING_TASK_FLAGS if "flip" in values else TASK_OPTION_FLAGS
-    return task(values.task, **given(values, rows))
-
-
-def budget_of(values: flags.FlagValues) -> dict:
-    """Returns the arguments of `HyperRule.scaled` that the command-line flags give."""
-    return {name: values[name].value for _, name, _, _ in BUDGET_FLAGS}
+    return (pretraining_task if pretraining else task)(values.task, **given(values, rows))
 
 
 def options_of(values: flags.FlagValues) -> dict:
-    """Creates the tf.distribute strategy; returns the flags' values as arguments of `RunOptions`.
-
-    The strategy is made here, because several workers must connect before TensorFlow computes
-    anything, such as reading a task.
-    """
-    options = {name: values[name].value for _, name, _, _ in RUN_FLAGS}
-    # `RunOptions` refuses values out of range before TensorFlow looks for devices below.
-    RunOptions(**options)
-    from bit_keras.distribution.strategy import strategy
-
-    strategy(values.strategy)
-    return options
+    """Returns the flags' values as arguments of `RunOptions`."""
+    return {name: values[name].value for _, name, _, _ in RUN_FLAGS}
 
 
 def pretrained_of(values: flags.FlagValues, default: bool = True) -> bool | str:

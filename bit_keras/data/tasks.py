@@ -312,7 +312,10 @@ def evaluation_task(name: str, **options: Any) -> Task:
 
 
 def as_task(given: Any, by_name: Callable[[str], Task] = task) -> Task:
-    """Returns a given `Task` unchanged, or the task of a given name.
+    """Returns the task that a caller gave: its name, a `Task`, or a function that makes it.
+
+    The command line gives a function, so that the other arguments are checked before the data of
+    the task are read.
 
     Args:
         given: the caller's argument.
@@ -323,6 +326,8 @@ def as_task(given: Any, by_name: Callable[[str], Task] = task) -> Task:
     """
     if isinstance(given, str):
         return by_name(given)
+    if callable(given):
+        given = given()
     if isinstance(given, Task):
         return given
     raise TypeError(

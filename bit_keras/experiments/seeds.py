@@ -11,8 +11,8 @@ from bit_keras.data.tasks import Task, as_task
 from bit_keras.experiments.repeated_runs import StudyRun, release, summarize, train_missing
 from bit_keras.runs import run_directory
 from bit_keras.training import workers
-from bit_keras.training.finetune import prepare
-from bit_keras.training.preparation import RANDOM
+from bit_keras.training.finetune import check_arguments, prepare
+from bit_keras.training.preparation import RANDOM, choose_strategy
 from bit_keras.utils.integers import distinct_integers
 from bit_keras.utils.printable import print_text
 from bit_keras.utils.text_table import TextTable
@@ -56,6 +56,9 @@ def finetune_seeds(
         OSError: as `finetune`.
     """
     seeds = distinct_integers("seeds", seeds, least=0)
+    check_arguments(model, seed=seeds[0], **arguments)
+    # Several workers must connect before TensorFlow computes anything, such as reading the task.
+    choose_strategy(model, arguments.get("strategy", "auto"))
     task = as_task(task)
     configuration = _common_configuration(model, task, seeds[0], arguments)
     directory = Path(output_dir).expanduser()

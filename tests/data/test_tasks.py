@@ -7,7 +7,7 @@ import pytest
 from array_tasks import array_examples, array_task
 
 import bit_keras
-from bit_keras.data.tasks import pretraining_task, task
+from bit_keras.data.tasks import as_task, pretraining_task, task
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,14 @@ def test_pretraining_knows_every_task():
     assert pretraining_task("digits").num_classes == 10
     with pytest.raises(ValueError, match=r"mean 'labels:FILE'\? Known: digits, .*, labels:FILE\."):
         pretraining_task("label:x")
+
+
+def test_a_task_may_be_given_as_a_function_that_makes_it():
+    digits = task("digits")
+    assert as_task(lambda: digits) is as_task(digits) is digits
+    assert as_task("digits").identity == digits.identity
+    with pytest.raises(TypeError, match="The task is a ndarray; expected a name"):
+        as_task(lambda: np.zeros(3))
 
 
 def test_counts_follow_the_examples():
