@@ -119,10 +119,14 @@ def execute(run: Run, directory: Path) -> Result:
     begun = run_directory.is_begun(directory) and not run.options.overwrite
     if needs is not None and needs.refusal and not begun:
         raise ValueError(needs.refusal)
-    with workers.naming_lost_workers(run.strategy):
-        # All arguments have been checked by now. `claim` is the first to write to the run's
+    with (
+        workers.naming_lost_workers(run.strategy),
+        # All arguments have been checked by now. `claimed` is the first to write to the run's
         # directory.
-        finished = workers.claim(run.strategy, directory, run.configuration, run.options.overwrite)
+        workers.claimed(
+            run.strategy, directory, run.configuration, run.options.overwrite
+        ) as finished,
+    ):
         if finished is None:
             log(run.announcement)
             if needs is not None:
