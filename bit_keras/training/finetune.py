@@ -12,7 +12,7 @@ import numpy as np
 from bit_keras.data import keras_cv_augmentation as augmentations
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.corrupt_images import naming_unreadable
-from bit_keras.data.tasks import Examples, Task, as_task
+from bit_keras.data.tasks import Task, as_task
 from bit_keras.evaluation.plots import plot_predictions
 from bit_keras.evaluation.predictions import BATCH_SIZE, Predictions, check_classifier, predict
 from bit_keras.hyperrule import HyperRule
@@ -238,7 +238,7 @@ def prepare(
         strategy=strategy,
         options=options,
         configuration=identity,
-        announcement=_announcement(identity, task, rule, held_out),
+        announcement=_announcement(identity, rule),
         compile=functools.partial(_compile, network, rule),
         batches=functools.partial(pipeline.train_batches, task, rule, options.seed, **augmenting),
         scorer=functools.partial(_scorer, rule),
@@ -312,26 +312,14 @@ def _test(network: keras.Model, task: Task, rule: HyperRule) -> Tested:
     return Tested(predictions.metrics(), pictures={run_directory.PREDICTIONS: picture})
 
 
-def _announcement(
-    configuration: dict, task: Task, rule: HyperRule, held_out: Examples | None
-) -> str:
+def _announcement(configuration: dict, rule: HyperRule) -> str:
     mixup = f", mixup {rule.mixup_alpha}" if rule.mixup_alpha else ""
     asked = configuration["augmentation"]
     augmentation = f", augmentation {asked}" if asked else ""
     lines = [
-        f"{configuration['model']} ({configuration['weights']} weights) on {task.name}: "
-        f"{task.num_classes} classes, {task.num_examples} training and {task.num_test_examples} "
-        "test images",
         f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, "
         f"learning rate {rule.base_lr:g}{mixup}{augmentation}",
     ]
-    if held_out is not None:
-        which = (
-            f"{held_out.num_examples} training images that are held out"
-            if task.validation is None
-            else f"the {held_out.num_examples} images of the validation split"
-        )
-        lines.append(f"Every {configuration['eval_every']} steps it is evaluated on {which}.")
     if configuration["weights"] == RANDOM:
         lines.append(
             "It starts from random weights, with a recipe for training from scratch that is not "

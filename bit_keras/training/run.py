@@ -82,7 +82,7 @@ class Run:
         strategy: the strategy in whose scope the network was made.
         options: the options that all recipes share.
         configuration: the values that distinguish this run from others, as plain data for JSON.
-        announcement: what is printed before the training.
+        announcement: what is printed before the training, below a line on the model and the task.
         compile: compiles `trained`.
         batches: returns the training batches from a given step, counted from 0, to the last one.
         scorer: returns a function that evaluates `trained` on a task's test images.
@@ -128,7 +128,7 @@ def execute(run: Run, directory: Path) -> Result:
         ) as finished,
     ):
         if finished is None:
-            log(run.announcement)
+            log(f"{_first_line(run)}\n{run.announcement}")
             if needs is not None:
                 log(needs.text if run.trained is run.network else f"{needs.text} {_TEACHER}")
             return _train(run, directory, verbose, log)
@@ -176,10 +176,27 @@ def _train(run: Run, directory: Path, verbose: bool, log: Callable[[str], None])
     return result
 
 
+def _first_line(run: Run) -> str:
+    configuration, task = run.configuration, run.task
+    weights = f" ({configuration['weights']} weights)" if "weights" in configuration else ""
+    several = " (several labels an image)" if task.several_labels else ""
+    return (
+        f"{configuration['model']}{weights} on {task.name}: {task.num_classes} classes{several}, "
+        f"{task.num_examples} training and {task.num_test_examples} test images"
+    )
+
+
 def _notes(run: Run) -> list[str]:
     """Returns the sentences about its task that a run prints before the training."""
     notes = [run.task.note] if run.task.note else []
-    if run.task.validation is not None and run.held_out is None:
+    if run.held_out is not None:
+        which = (
+            f"{run.held_out.num_examples} training images that are held out"
+            if run.task.validation is None
+            else f"the {run.held_out.num_examples} images of the validation split"
+        )
+        notes.append(f"Every {run.options.eval_every} steps it is evaluated on {which}.")
+    elif run.task.validation is not None:
         notes.append(
             f"The {run.task.validation.num_examples} images of the validation split are not used; "
             "eval_every (--eval_every) evaluates on them during the training."

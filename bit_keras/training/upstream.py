@@ -56,7 +56,7 @@ def upstream_run(
         strategy=strategy,
         options=options,
         configuration=configuration,
-        announcement=_announcement(configuration, task, rule),
+        announcement=_announcement(configuration, rule),
         compile=compile,
         batches=functools.partial(
             pipeline.train_batches,
@@ -126,14 +126,11 @@ def _check_storable(network: keras.Model) -> None:
         )
 
 
-def _announcement(configuration: dict, task: Task, rule: UpstreamRule) -> str:
-    several = " (several labels an image)" if task.several_labels else ""
+def _announcement(configuration: dict, rule: UpstreamRule) -> str:
     schedule = "in steps" if rule.boundaries else "as a cosine"
     asked = configuration.get("augmentation")
     augmentation = f", augmentation {asked}" if asked else ""
     return (
-        f"{configuration['model']} on {task.name}: {task.num_classes} classes{several}, "
-        f"{task.num_examples} training and {task.num_test_examples} test images\n"
         f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, {rule.loss} loss, "
         f"learning rate {rule.base_lr:g} falling {schedule} after {rule.warmup_steps} steps of "
         f"warm-up, weight decay {rule.weight_decay:g}{augmentation}"

@@ -207,6 +207,20 @@ def test_the_initial_weights_are_recorded_as_in_fine_tuning(tmp_path, monkeypatc
         distill(tmp_path / "run", "BiT-M-R50x1", pretrained="distilled-224")
 
 
+def test_what_is_announced(tmp_path, monkeypatch, capsys):
+    def fit(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bit_keras.training.run.fit", fit)
+    arguments = {"output_dir": tmp_path, "eval_every": 2, "held_out": 0.2, "budget": BUDGET}
+    with pytest.raises(KeyboardInterrupt):
+        bit_keras.distill(teacher, network(), noise_task(), **arguments)
+    first, second, *others = capsys.readouterr().out.splitlines()
+    assert first.endswith("(given weights) on arrays: 3 classes, 32 training and 40 test images")
+    assert second.startswith("4 steps of 8 images at 32 pixels, kl loss")
+    assert others[-1] == "Every 2 steps it is evaluated on 8 training images that are held out."
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
