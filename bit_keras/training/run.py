@@ -25,7 +25,7 @@ from bit_keras.training.estimate import estimate
 from bit_keras.training.fit import fit
 from bit_keras.training.options import RunOptions
 from bit_keras.training.recipes import UpstreamRule
-from bit_keras.training.saved_state import newest_kept
+from bit_keras.training.saved_state import naming_newest
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.printable import print_text
 
@@ -222,7 +222,7 @@ def _validation_metrics(run: Run, history: dict) -> dict:
 
 def _write(result: Result, tested: Tested, title: str) -> None:
     directory, metrics = result.output_dir, result.metrics
-    try:
+    with naming_newest(directory, f"writing the trained network to {directory}"):
         with atomic_write(directory / run_directory.MODEL) as temporary:
             result.model.save(temporary)
         for name, write in tested.files.items():
@@ -236,12 +236,6 @@ def _write(result: Result, tested: Tested, title: str) -> None:
             plot_learning_curve(result.history, metrics["test_accuracy"], title, path)
         # metrics.json is written last, because a run that has this file counts as finished.
         run_directory.write_json(directory / run_directory.METRICS, metrics)
-    except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"{error.strerror}, while writing the trained network to {directory}. "
-            f"{newest_kept(directory)} The same call goes on from there.",
-        ) from error
     run_directory.remove_states(directory)
 
 

@@ -6,6 +6,7 @@ interrupted or killed ends with the same weights as a run that was not. The newe
 kept: if the newest is damaged, the run continues from the one before it.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,14 +87,8 @@ def save_state(directory: Path, model: keras.Model, curve: LearningCurve, keep: 
         (_FORMAT, np.array([_VERSION, rate_in_velocity], "int64")),
         (_PROGRESS, np.frombuffer(json.dumps(curve.state()).encode(), "uint8")),
     ]
-    try:
+    with naming_newest(directory, f"saving {path}"):
         write_archive(path, [*described, *_finite_arrays(model, curve.step)])
-    except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"{error.strerror}, while saving {path}. {newest_kept(directory)} The same call goes "
-            "on from there.",
-        ) from error
     sync_entries(directory)
     for old in run_directory.states(directory)[:-keep]:
         old.unlink()
@@ -181,6 +176,24 @@ def _assign(path: Path, state: dict, model: keras.Model, curve: LearningCurve) -
         optimizer.rate_in_velocity = bool(written_format[1])
     for name, variable in variables.items():
         variable.assign(state.pop(name))
+
+
+@contextlib.contextmanager
+def naming_newest(directory: Path, action: str) -> Iterator[None]:
+    """Adds to the operating system's error what failed, and what the newest saved state is.
+
+    Args:
+        directory: the run's directory.
+        action: what the block does, such as "saving model.keras".
+    """
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"{error.strerror}, while {action}. {newest_kept(directory)} The same call goes on "
+            "from there.",
+        ) from error
 
 
 def newest_kept(directory: Path) -> str:

@@ -16,7 +16,7 @@ from bit_keras.evaluation.predictions import BATCH_SIZE
 from bit_keras.models.model import Model
 from bit_keras.models.resnet import ResNetV2
 from bit_keras.runs import run_directory
-from bit_keras.training.callbacks import Score, to_numpy
+from bit_keras.training.callbacks import Score
 from bit_keras.training.options import RunOptions
 from bit_keras.training.recipes import UpstreamRule
 from bit_keras.training.run import Run, Tested
@@ -79,15 +79,8 @@ def _scorer(rule: UpstreamRule, task: Task) -> Score:
 
     def score(trained: Model, callbacks: list[keras.callbacks.Callback]) -> dict[str, float]:
         batches = pipeline.test_batches(task, rule, BATCH_SIZE)
-        # The evaluation overwrites the metrics of the training. The metrics are restored, because
-        # the progress bar shows the metrics of the training again.
-        metrics = trained.metrics_variables
-        before = [to_numpy(metric) for metric in metrics]
         with naming_unreadable(lambda: batches):
-            scores = trained.evaluate(batches, verbose=0, callbacks=callbacks, return_dict=True)
-        for metric, value in zip(metrics, before, strict=True):
-            metric.assign(value)
-        return scores
+            return trained.evaluate(batches, verbose=0, callbacks=callbacks, return_dict=True)
 
     return score
 

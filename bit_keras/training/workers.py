@@ -71,8 +71,8 @@ def claimed(
             raise ValueError(f"The chief does not start in {directory}; the chief has printed why.")
         if not (directory / run_directory.CONFIG).exists():
             raise FileNotFoundError(
-                f"{directory / run_directory.CONFIG}, which the chief has written, is not seen by this "
-                "worker. Give all workers an output_dir that they share."
+                f"{directory / run_directory.CONFIG}, which the chief has written, is not seen by "
+                "this worker. Give all workers an output_dir that they share."
             )
         if answer and finished is None:
             finished = run_directory.read_json(directory / run_directory.METRICS)
