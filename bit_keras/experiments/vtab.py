@@ -18,7 +18,7 @@ from bit_keras.experiments.vtab_report import (
     write_record,
 )
 from bit_keras.runs import run_directory
-from bit_keras.training.finetune import prepare
+from bit_keras.training.finetune import planned_rule, prepare
 from bit_keras.utils.integers import distinct_integers
 from bit_keras.utils.nearest_name import nearest_name
 from bit_keras.utils.printable import print_text
@@ -160,10 +160,10 @@ def _checked_configuration(model: str, training: dict[str, Any]) -> dict[str, An
         )
     # The function `prepare` reads no image, so the examples of this stand-in task need no images.
     images = Examples(NUM_TRAIN + NUM_VALIDATION, elements=None, read=None)
-    for size in _SIZES:
-        task = Task("vtab", ("0", "1"), size, images, images)
-        planned = prepare(model, task, **training).configuration
-        release()
+    small, large = (Task("vtab", ("0", "1"), size, images, images) for size in _SIZES)
+    planned = prepare(model, large, **training).configuration
+    release()
+    planned_rule(small, None, planned)  # It raises an error if the budget does not fit.
     return {
         "command": "vtab",
         **{key: planned[key] for key in ("model", "weights", "initial_state_sha256", "task")},
