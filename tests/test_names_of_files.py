@@ -62,7 +62,7 @@ def test_names_of_any_bytes_are_drawn_written_and_printed(names, tmp_path, monke
     plots.plot_worst_mistakes(predictions, task, RULE, tmp_path / "mistakes.png")
     plots.plot_learning_curve(history, 0.5, task.name, tmp_path / "curve.png")
     evaluate.write_classes(predictions, task, tmp_path / "classes.csv")
-    print_summary(predictions, task)
+    print_summary(predictions.metrics(), predictions, task)
     terminal.flush()
     for written in ((tmp_path / "classes.csv").read_bytes(), terminal.buffer.getvalue()):
         assert len(written.decode("utf-8").splitlines()) > 3

@@ -43,16 +43,15 @@ def _run(values: flags.FlagValues, model: str) -> None:
     )
     for note in evaluation.notes:
         print(note)
-    _, predictions = run_evaluation(evaluation, progress_bar=True)
-    print_summary(predictions, task)
+    metrics, predictions = run_evaluation(evaluation, progress_bar=True)
+    print_summary(metrics, predictions, task)
     print(f"Written to {directory}.")
 
 
-def print_summary(predictions: Predictions, task: Task) -> None:
+def print_summary(metrics: dict, predictions: Predictions, task: Task) -> None:
     """Prints accuracy, the classes with the lowest accuracy, and the most frequent confusions."""
     from bit_keras.evaluation.confusion import most_frequent_confusions
 
-    metrics = predictions.metrics()
     top5 = metrics["test_top5_accuracy"]
     print(
         f"Test accuracy {metrics['test_accuracy']:.2%} of all {metrics['num_test_examples']} test "

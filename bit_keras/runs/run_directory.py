@@ -52,7 +52,7 @@ _locked: set[str] = set()
 _PACKAGES = ("bit_keras", "keras", "tensorflow", "numpy")
 
 
-def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict | None:
+def claim(path: Path, configuration: dict, overwrite: bool) -> dict | None:
     """Creates or checks the directory of a run, and writes the run's configuration to it.
 
     Args:
@@ -68,7 +68,6 @@ def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict
         ValueError: the directory holds a run of another configuration, the runs of several seeds,
             or files with the names of a run's files but no configuration.
     """
-    path = Path(path)
     check_writable(path)
     if overwrite:
         remove(path)
@@ -246,17 +245,17 @@ def _unwritable(path: Path, error: OSError) -> OSError:
 def refuse_other(path: Path, there: dict, here: dict) -> None:
     """Raises a ValueError that names the differences if two configurations differ."""
     there, here = flat(there), flat(here)
-    different = [
-        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
-    ]
+    keys = sorted(there.keys() | here.keys())
+    different = [key for key in keys if there.get(key) != here.get(key)]
     if different:
-        steps = any(text.split(" ")[0].endswith("steps") for text in different)
+        differences = "; ".join(
+            f"{key} is {there.get(key)!r} there and {here.get(key)!r} here" for key in different
+        )
+        steps = any(key.endswith("steps") for key in different)
         raise ValueError(
-            f"{path} belongs to a run of another configuration: {'; '.join(different)}. Choose "
-            "another output_dir (--output_dir), or pass overwrite (--overwrite) to start anew in "
-            f"this one.{_OTHER_STEPS if steps else ''}"
+            f"{path} belongs to a run of another configuration: {differences}. Choose another "
+            "output_dir (--output_dir), or pass overwrite (--overwrite) to start anew in this one."
+            f"{_OTHER_STEPS if steps else ''}"
         )
 
 

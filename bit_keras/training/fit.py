@@ -13,7 +13,6 @@ from bit_keras.distribution.replicas import updating
 from bit_keras.runs import run_directory
 from bit_keras.training import workers
 from bit_keras.training.callbacks import HeldOut, Interruption, LearningCurve, Validation
-from bit_keras.training.options import KEEP
 from bit_keras.training.progress import ShownProgress
 from bit_keras.training.saved_state import KeepState, newest_kept, restore_newest
 from bit_keras.utils.keras_internals import gradients_not_summed
@@ -26,10 +25,10 @@ def fit(
     *,
     steps: int,
     learning_rate: Callable[[int], float],
-    held_out: HeldOut | None = None,
-    save_every: int | None = None,
-    keep: int = KEEP,
-    show_progress: bool = False,
+    held_out: HeldOut | None,
+    save_every: int | None,
+    keep: int,
+    show_progress: bool,
     log: Callable[[str], None],
 ) -> dict:
     """Trains a compiled network; starts from the newest saved state in the run's directory, if any.

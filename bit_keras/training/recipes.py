@@ -139,20 +139,11 @@ class UpstreamRule:
         arguments = {"learning_rate": self.schedule(), "global_clipnorm": self.clip_norm}
         if ema is not None:
             arguments |= {"use_ema": True, "ema_momentum": ema}
-        return _OPTIMIZERS[self.optimizer](self, arguments)
-
-
-def _sgd(rule: UpstreamRule, arguments: dict) -> keras.optimizers.Optimizer:
-    return DecayedSGD(momentum=_MOMENTUM, l2=rule.weight_decay, **arguments)
-
-
-def _adam(rule: UpstreamRule, arguments: dict) -> keras.optimizers.Optimizer:
-    optimizer = keras.optimizers.AdamW(weight_decay=rule.weight_decay, **arguments)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    return optimizer
-
-
-_OPTIMIZERS = {SGD: _sgd, ADAM: _adam}
+        if self.optimizer == SGD:
+            return DecayedSGD(momentum=_MOMENTUM, l2=self.weight_decay, **arguments)
+        optimizer = keras.optimizers.AdamW(weight_decay=self.weight_decay, **arguments)
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        return optimizer
 
 
 @dataclasses.dataclass(frozen=True)

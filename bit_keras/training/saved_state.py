@@ -57,8 +57,8 @@ class KeepState(keras.callbacks.Callback):
         directory: Path,
         curve: LearningCurve,
         interruption: Interruption,
-        save_every: int | None = None,
-        keep: int = KEEP,
+        save_every: int | None,
+        keep: int,
     ):
         super().__init__()
         self.directory, self.curve, self.interruption = directory, curve, interruption
