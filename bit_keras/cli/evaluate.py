@@ -39,7 +39,7 @@ def _run(values: flags.FlagValues, model: str) -> None:
         return
     print(
         f"{evaluation.configuration['model']} ({evaluation.configuration['weights']} weights) on "
-        f"{task.name}: {task.num_test_examples} test images at {evaluation.rule.crop} pixels"
+        f"{task.name}: {task.num_test_examples} test images at {evaluation.crop} pixels"
     )
     for note in evaluation.notes:
         print(note)

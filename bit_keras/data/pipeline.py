@@ -110,15 +110,15 @@ def train_batches(
     return remember_source(batches, task, task.train, first_elements)
 
 
-def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Dataset:
+def test_batches(task: Task, crop: int, batch_size: int) -> tf.data.Dataset:
     """Returns batches of the whole test split, with each image once, in a fixed order.
 
-    Each image is resized to `rule.crop` by `rule.crop` pixels (bilinear, without antialiasing), and
-    is not cropped.
+    Each image is resized to `crop` by `crop` pixels (bilinear, without antialiasing), and is not
+    cropped.
 
     Args:
         task: the task.
-        rule: the hyper-parameters; only `crop` is used.
+        crop: side in pixels of the resized images.
         batch_size: number of images in a batch; the last batch may be smaller.
 
     Returns:
@@ -128,7 +128,7 @@ def test_batches(task: Task, rule: HyperRule, batch_size: int) -> tf.data.Datase
 
     def example(element: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         read = task.test.read(element)
-        image = resize(decode(read["image"], task.background), rule.crop)
+        image = resize(decode(read["image"], task.background), crop)
         return preprocess(image), _hot(read["label"], task.num_classes)
 
     num_batches = -(-task.num_test_examples // batch_size)

@@ -26,6 +26,7 @@ from bit_keras.runs import run_directory
 from bit_keras.runs.known_classes import wordnet_ids
 from bit_keras.runs.trained_model import SavedModel, ZooModel, find_model
 from bit_keras.utils.atomic_file import atomic_write
+from bit_keras.utils.integers import check_integer
 
 COMMAND = "evaluate"
 
@@ -64,10 +65,10 @@ def evaluate(model: keras.Model, task: str | Task, rule: HyperRule | None = None
     for note in fitting.notes:
         logging.warning("%s", note)
     task = fitting.task
-    if rule is None:
-        rule = _rule(model, task, None if record is None else record.crop)
-    check_classifier(model, task, rule)
-    predictions = predict(model, task, rule)
+    known = None if record is None else record.crop
+    crop = _crop(model, task, known) if rule is None else rule.crop
+    check_classifier(model, task, crop)
+    predictions = predict(model, task, crop)
     return {
         **predictions.metrics(),
         "per_class_accuracy": by_class_name(predictions.per_class_accuracy(), task),
@@ -97,7 +98,7 @@ class Evaluation:
     Attributes:
         network: the model.
         task: the task whose whole test split is used.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         configuration: the content of config.json.
         directory: where the evaluation is kept.
         finished: the content of metrics.json, if the directory holds this evaluation finished.
@@ -106,7 +107,7 @@ class Evaluation:
 
     network: keras.Model
     task: Task
-    rule: HyperRule
+    crop: int
     configuration: dict
     directory: Path
     finished: dict | None
@@ -153,15 +154,15 @@ def prepare_evaluation(
     directory = Path(output_dir).expanduser() if output_dir else _default_directory(source, task)
     _check_directory(directory, overwrite)
     network = source.load()
-    rule = _rule(network, task, source.crop if crop is None else crop)
-    check_classifier(network, task, rule)
+    crop = _crop(network, task, source.crop if crop is None else crop)
+    check_classifier(network, task, crop)
     configuration = {
         "command": COMMAND,
         "model": source.name or network.name,
         "weights": source.weights,
         "model_sha256": _digest(source.file),
         **task.identity,
-        "crop": rule.crop,
+        "crop": crop,
     }
     # The size of the training split does not change the result of an evaluation, so it is not part
     # of the evaluation's configuration.
@@ -169,7 +170,7 @@ def prepare_evaluation(
 
     # All arguments have been checked by now. `claim` writes the first file of the evaluation.
     finished = run_directory.claim(directory, configuration, overwrite)
-    return Evaluation(network, task, rule, configuration, directory, finished, fitting.notes)
+    return Evaluation(network, task, crop, configuration, directory, finished, fitting.notes)
 
 
 def _fitting_task(
@@ -242,15 +243,14 @@ def _check_directory(directory: Path, overwrite: bool) -> None:
         )
 
 
-def _rule(network: keras.Model, task: Task, crop: int | None) -> HyperRule:
-    """Returns the BiT-HyperRule with this `crop`; for None, with the network's fixed input size."""
-    rule = HyperRule.for_task(task.num_examples, task.image_size, network.name)
+def _crop(network: keras.Model, task: Task, crop: int | None) -> int:
+    """Returns the given crop; for None, the network's fixed input size or the BiT-HyperRule's."""
     shape = getattr(network, "input_shape", None)
     if crop is None and isinstance(shape, tuple) and len(shape) == 4:
         crop = shape[1]
     if crop is None:
-        return rule
-    return dataclasses.replace(rule, resize=max(rule.resize, crop), crop=crop)
+        return HyperRule.for_task(task.num_examples, task.image_size, network.name).crop
+    return check_integer("crop", crop)
 
 
 def _digest(file: Path) -> str:
@@ -275,12 +275,12 @@ def run_evaluation(evaluation: Evaluation, progress_bar: bool = False) -> tuple[
         ValueError: an image cannot be read, or two classes have the same name.
         FloatingPointError: the model gives logits that are not finite.
     """
-    task, rule, directory = evaluation.task, evaluation.rule, evaluation.directory
+    task, crop, directory = evaluation.task, evaluation.crop, evaluation.directory
     for name in (PER_CLASS, CONFUSION, MISTAKES):
         # Tables and pictures of an earlier evaluation in this directory are removed.
         (directory / name).unlink(missing_ok=True)
     start = time.monotonic()
-    predictions = predict(evaluation.network, task, rule, progress_bar)
+    predictions = predict(evaluation.network, task, crop, progress_bar)
     metrics = {
         **predictions.metrics(),
         "per_class_accuracy": by_class_name(predictions.per_class_accuracy(), task),
@@ -294,7 +294,7 @@ def run_evaluation(evaluation: Evaluation, progress_bar: bool = False) -> tuple[
     with without_losing_results(directory / CONFUSION) as path:
         plot_confusion_matrix(predictions, task, path)
     with without_losing_results(directory / MISTAKES) as path:
-        plot_worst_mistakes(predictions, task, rule, path)
+        plot_worst_mistakes(predictions, task, crop, path)
     run_directory.write_json(directory / run_directory.METRICS, metrics)
     return metrics, predictions
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from bit_keras.data.tasks import Examples, Task
 from bit_keras.evaluation.predictions import check_input, predict_test_images
-from bit_keras.hyperrule import HyperRule
 from bit_keras.models.model import Model
 from bit_keras.models.resnet import ResNetV2
 
@@ -78,16 +77,16 @@ def features(
     network: keras.Model,
     examples: Examples,
     task: Task,
-    rule: HyperRule,
+    crop: int,
     progress_bar: bool = False,
 ) -> np.ndarray:
-    """Returns a network's features for images, which are resized to `rule.crop` pixels.
+    """Returns a network's features for images, which are resized to `crop` by `crop` pixels.
 
     Args:
         network: what `feature_extractor` returns; takes images `[batch, crop, crop, 3]`.
         examples: the images, which belong to the task, such as `task.test`.
         task: the task.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         progress_bar: if True, show a progress bar.
 
     Returns:
@@ -98,16 +97,10 @@ def features(
         FloatingPointError: a feature is not finite.
     """
     shown = dataclasses.replace(task, test=examples)
-    values = predict_test_images(network, shown, rule, progress_bar)
-    if not np.isfinite(values).all():
-        raise FloatingPointError(
-            f"Model {network.name!r} gives features that are not finite for images of "
-            f"{task.name!r}. Check its weights."
-        )
-    return values
+    return predict_test_images(network, shown, crop, "features", progress_bar)
 
 
-def feature_extractor(model: keras.Model, rule: HyperRule) -> keras.Model:
+def feature_extractor(model: keras.Model, crop: int) -> keras.Model:
     """Returns the part of a model that computes pooled features from images.
 
     A `ResNetV2`, with or without a head, is cut at `endpoints["features"]`. Any other network is
@@ -115,12 +108,12 @@ def feature_extractor(model: keras.Model, rule: HyperRule) -> keras.Model:
 
     Args:
         model: the network; takes images `[batch, crop, crop, 3]` in [-1, 1].
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
 
     Raises:
         ValueError: the model takes other images, or its output is not `[batch, features]`.
     """
-    check_input(model, rule.crop, "the probe needs")
+    check_input(model, crop, "the probe needs")
     if isinstance(model, ResNetV2):
         return Model(model.input, model.endpoints["features"], name=model.name)
     gives = getattr(model, "output_shape", None)

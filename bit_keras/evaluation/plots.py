@@ -14,7 +14,6 @@ from matplotlib.text import Text
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
 from bit_keras.evaluation.predictions import Predictions
-from bit_keras.hyperrule import HyperRule
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.printable import printable
 
@@ -149,7 +148,7 @@ def _marker(points: dict) -> str | None:
     return "o" if len(points["step"]) == 1 else None
 
 
-def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path: Path) -> None:
+def plot_predictions(predictions: Predictions, task: Task, crop: int, path: Path) -> None:
     """Saves a PNG of test images as the network sees them, with predicted and true class.
 
     The first images are spread evenly over the test split; the last ones are some of the
@@ -158,14 +157,14 @@ def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path
     Args:
         predictions: the predictions of the whole test split.
         task: the task whose test images are shown.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         path: the PNG file.
     """
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     total = len(predictions.labels)
     chosen = _sample(total, wrong)
     plot_images(
-        read_test_images(task, rule, chosen),
+        read_test_images(task, crop, chosen),
         [_caption(predictions, task, index) for index in chosen],
         _COLUMNS,
         f"{task.name}: {total - len(wrong)} of {total} test images right\n"
@@ -194,13 +193,13 @@ def find_worst_mistakes(predictions: Predictions) -> np.ndarray:
     return wrong[np.argsort(-predictions.confidences[wrong], kind="stable")]
 
 
-def plot_worst_mistakes(predictions: Predictions, task: Task, rule: HyperRule, path: Path) -> None:
+def plot_worst_mistakes(predictions: Predictions, task: Task, crop: int, path: Path) -> None:
     """Saves a PNG of the most confident wrong predictions, with probability and true class.
 
     Args:
         predictions: the predictions of the whole test split.
         task: the task whose test images are shown.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         path: the PNG file.
     """
     wrong = find_worst_mistakes(predictions)
@@ -215,7 +214,7 @@ def plot_worst_mistakes(predictions: Predictions, task: Task, rule: HyperRule, p
     mistakes = "1 mistake" if len(wrong) == 1 else f"{len(wrong)} mistakes"
     shown = f", the worst {len(chosen)}" if len(chosen) < len(wrong) else ""
     plot_images(
-        read_test_images(task, rule, chosen),
+        read_test_images(task, crop, chosen),
         [_caption(predictions, task, index, has_probability=True) for index in chosen],
         # The picture has at least four columns, because the title is as wide as four images.
         min(_COLUMNS, max(4, len(chosen))),
@@ -245,12 +244,12 @@ def _caption(
     return Caption("\n".join(lines), _GREEN if label == truth else _RED)
 
 
-def read_test_images(task: Task, rule: HyperRule, chosen: np.ndarray) -> np.ndarray:
+def read_test_images(task: Task, crop: int, chosen: np.ndarray) -> np.ndarray:
     """Returns the chosen test images, resized as for the network; no other image is decoded.
 
     Args:
         task: the task whose test images are read.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         chosen: distinct positions in the test split, at least one.
 
     Returns:
@@ -258,8 +257,8 @@ def read_test_images(task: Task, rule: HyperRule, chosen: np.ndarray) -> np.ndar
     """
     order = np.argsort(chosen)
     shown = dataclasses.replace(task, test=subsets.subset(task.test, chosen[order]))
-    images = np.empty((len(chosen), rule.crop, rule.crop, 3), "float32")
-    images[order] = pipeline.test_batches(shown, rule, len(chosen)).get_single_element()[0]
+    images = np.empty((len(chosen), crop, crop, 3), "float32")
+    images[order] = pipeline.test_batches(shown, crop, len(chosen)).get_single_element()[0]
     return np.clip((images + 1) / 2, 0, 1)
 
 

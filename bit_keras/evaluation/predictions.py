@@ -10,7 +10,6 @@ import numpy as np
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.corrupt_images import naming_unreadable
 from bit_keras.data.tasks import Task
-from bit_keras.hyperrule import HyperRule
 from bit_keras.models.pixel_range import NETWORK_RANGE, pixel_range
 
 # The number of test images in a batch. It changes the use of memory, but not the results.
@@ -113,54 +112,55 @@ def _rank_of_truth(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ((logits > true) | ((logits == true) & lower_label)).sum(axis=1)
 
 
-def predict(
-    model: keras.Model, task: Task, rule: HyperRule, progress_bar: bool = False
-) -> Predictions:
-    """Returns a model's predictions for all test images, resized to `rule.crop` pixels.
+def predict(model: keras.Model, task: Task, crop: int, progress_bar: bool = False) -> Predictions:
+    """Returns a model's predictions for all test images, resized to `crop` by `crop` pixels.
 
     Args:
         model: maps images `[batch, crop, crop, 3]` in [-1, 1] to logits
             `[batch, task.num_classes]`.
         task: the task whose whole test split is predicted.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         progress_bar: if True, show a progress bar.
 
     Raises:
         ValueError: an image cannot be read; the message names it.
         FloatingPointError: a logit is not finite, so that no class is the most probable one.
     """
-    logits = predict_test_images(model, task, rule, progress_bar)
-    finite = _by_blocks(lambda rows: np.isfinite(rows).all(axis=1), logits)
-    if not finite.all():
-        raise FloatingPointError(
-            f"Model {model.name!r} gives logits that are not finite for {(~finite).sum()} of "
-            f"{len(finite)} test images of {task.name}. Its weights may have been damaged by "
-            "training at too high a learning rate, or its dtype may overflow; try float32."
-        )
+    logits = predict_test_images(model, task, crop, "logits", progress_bar)
     return Predictions(logits, subsets.read_labels(task.test))
 
 
 def predict_test_images(
-    model: keras.Model, task: Task, rule: HyperRule, progress_bar: bool = False
+    model: keras.Model, task: Task, crop: int, gives: str, progress_bar: bool = False
 ) -> np.ndarray:
     """Returns a model's output for all test images, float32 `[num_test_examples, outputs]`.
 
     Args:
         model: maps images `[batch, crop, crop, 3]` in [-1, 1] to `[batch, outputs]`.
         task: the task whose whole test split is read, in its order.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
+        gives: what the outputs are, for the message of an error, such as "logits".
         progress_bar: if True, show a progress bar.
 
     Raises:
         ValueError: an image cannot be read; the message names it.
+        FloatingPointError: an output is not finite.
     """
-    batches = pipeline.test_batches(task, rule, BATCH_SIZE)
+    batches = pipeline.test_batches(task, crop, BATCH_SIZE)
     with naming_unreadable(lambda: batches):
-        return model.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
+        values = model.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
+    finite = _by_blocks(lambda rows: np.isfinite(rows).all(axis=1), values)
+    if not finite.all():
+        raise FloatingPointError(
+            f"Model {model.name!r} gives {gives} that are not finite for {(~finite).sum()} of "
+            f"{len(finite)} images of {task.name}. Its weights may have been damaged by training "
+            "at too high a learning rate, or its dtype may overflow; try float32."
+        )
+    return values
 
 
-def check_classifier(model: keras.Model, task: Task, rule: HyperRule) -> None:
-    """Raises a ValueError unless a model fits the rule's image size and the task's classes."""
+def check_classifier(model: keras.Model, task: Task, crop: int) -> None:
+    """Raises a ValueError unless a model fits the size of the images and the task's classes."""
     needed = f"task {task.name!r} needs"
     gives = getattr(model, "output_shape", None)
     if not isinstance(gives, tuple) or len(gives) != 2 or gives[-1] != task.num_classes:
@@ -168,7 +168,7 @@ def check_classifier(model: keras.Model, task: Task, rule: HyperRule) -> None:
             f"Model {model.name!r} gives {gives}; {needed} logits of shape "
             f"(None, {task.num_classes}). Build it with classes={task.num_classes}."
         )
-    check_input(model, rule.crop, needed)
+    check_input(model, crop, needed)
     activation = _last_activation(model)
     if activation in ("softmax", "sigmoid"):
         raise ValueError(

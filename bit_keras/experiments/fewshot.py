@@ -119,7 +119,7 @@ def fewshot(
     budget = {name: value for name, value in (budget or {}).items() if value is not None}
     training = {"pretrained": pretrained, "recipe": recipe, "budget": budget}
     start = (_prepare_probe if probe else _prepare_runs)(model, task, seed=seeds[0], **training)
-    network, rule, of_model = start
+    network, crop, of_model = start
     configuration = {
         **{key: of_model[key] for key in _MODEL_KEYS},
         **task.identity,
@@ -146,10 +146,10 @@ def fewshot(
             print_text(f"{directory} already holds this study, finished: nothing to do.")
         return _result(directory, finished, verbose)
     if verbose:
-        print_text(_announcement(configuration, task, rule))
+        print_text(_announcement(configuration, task, crop))
     points = [(count, seed) for count in shots for seed in seeds]
     if probe:
-        accuracies, seconds = _probe_points(network, task, rule, points, verbose)
+        accuracies, seconds = _probe_points(network, task, crop, points, verbose)
     else:
         del start, network  # Each fine-tuning builds its own network, so this one is freed.
         release()
@@ -198,15 +198,15 @@ def _check_shots(task: Task, shots: tuple[int, ...]) -> None:
 
 def _prepare_runs(
     model: str | keras.Model, task: Task, **arguments
-) -> tuple[keras.Model, HyperRule, dict]:
+) -> tuple[keras.Model, int, dict]:
     """Returns the network, the BiT-HyperRule and the configuration of a few-shot study."""
     run = prepare(model, task, **arguments)
-    return run.network, run.rule, run.configuration
+    return run.network, run.rule.crop, run.configuration
 
 
 def _prepare_probe(
     model: str | keras.Model, task: Task, *, pretrained, recipe: str, budget: dict, seed: int
-) -> tuple[keras.Model, HyperRule, dict]:
+) -> tuple[keras.Model, int, dict]:
     """Returns the network that computes features, the BiT-HyperRule, and the model's record.
 
     What is recorded are the entries of the configuration that describe the network.
@@ -222,19 +222,20 @@ def _prepare_probe(
     size = {} if crop is None else {"crop": crop, "resize": max(crop, 1)}
     if isinstance(model, str):
         run = prepare(model, task, pretrained=pretrained, recipe=recipe, budget=size, seed=seed)
-        return feature_extractor(run.network, run.rule), run.rule, run.configuration
+        crop = run.rule.crop
+        return feature_extractor(run.network, crop), crop, run.configuration
     rule = HyperRule.for_task(task.num_examples, task.image_size, model.name, recipe)
-    rule = rule.scaled(**size)
-    network = feature_extractor(model, rule)
+    crop = rule.scaled(**size).crop
+    network = feature_extractor(model, crop)
     given = {"model": model.name, "weights": GIVEN, "initial_state_sha256": state_digest(network)}
-    return network, rule, given
+    return network, crop, given
 
 
-def _announcement(configuration: dict, task: Task, rule: HyperRule) -> str:
+def _announcement(configuration: dict, task: Task, crop: int) -> str:
     shots, seeds = (", ".join(map(str, configuration[key])) for key in ("shots", "seeds"))
     lines = [
         f"{title_of(configuration)}: {shots} examples per class, seeds {seeds}",
-        f"{task.num_classes} classes, {task.num_test_examples} test images at {rule.crop} pixels",
+        f"{task.num_classes} classes, {task.num_test_examples} test images at {crop} pixels",
     ]
     if task.note:
         lines.append(task.note)
@@ -280,7 +281,7 @@ def _finetune_points(
 def _probe_points(
     network: keras.Model,
     task: Task,
-    rule: HyperRule,
+    crop: int,
     points: Iterable[tuple[int, int]],
     verbose: bool = False,
 ) -> tuple[dict[tuple[int, int], float], float]:
@@ -292,7 +293,7 @@ def _probe_points(
     Args:
         network: what `bit_keras.evaluation.linear_probe.feature_extractor` returns.
         task: the task; its training labels are known.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         points: pairs of training images per class and seed.
         verbose: if True, print what is done and show progress bars.
     """
@@ -303,8 +304,8 @@ def _probe_points(
     if verbose:
         print_text(f"Features of {len(needed)} training and {len(test_labels)} test images:")
     examples = subsets.where(task.train, np.isin(np.arange(task.num_examples), needed))
-    train = features(network, examples, task, rule, verbose)
-    test = features(network, task.test, task, rule, verbose)
+    train = features(network, examples, task, crop, verbose)
+    test = features(network, task.test, task, crop, verbose)
     accuracies = {}
     for point, positions in chosen.items():
         rows = np.searchsorted(needed, positions)

@@ -140,8 +140,8 @@ def distill(
     # The teacher is made before `build_network` sets the random seed, because making the teacher
     # may use random numbers.
     network = build_network(student, task.num_classes, chosen, options, pretrained)
-    check_classifier(network, task, rule)
-    task, places = _fit_teacher(teacher, task, rule)
+    check_classifier(network, task, rule.crop)
+    task, places = _fit_teacher(teacher, task, rule.crop)
     with chosen.scope():
         distiller = Distiller(network, teacher, temperature, places)
     save_memory(distiller, options.batch_split, None)
@@ -227,9 +227,7 @@ def _recipe(student: str | ResNetV2) -> Recipe:
     return RECIPES[DISTILL if student in list_models() else SMALL_DISTILL]
 
 
-def _fit_teacher(
-    teacher: keras.Model, task: Task, rule: UpstreamRule
-) -> tuple[Task, np.ndarray | None]:
+def _fit_teacher(teacher: keras.Model, task: Task, crop: int) -> tuple[Task, np.ndarray | None]:
     """Returns the task, and for each of its classes the index of the teacher's class of that name.
 
     The places are None if the names of the teacher's classes are not known, or are those of the
@@ -240,10 +238,10 @@ def _fit_teacher(
     """
     names = class_names_of(teacher)
     if names is None or names == task.class_names:
-        check_classifier(teacher, task, rule)
+        check_classifier(teacher, task, crop)
         return task, None
     places = places_of_classes(task, names, teacher.name)
-    check_classifier(teacher, matched(task, names, teacher.name), rule)
+    check_classifier(teacher, matched(task, names, teacher.name), crop)
     if len(names) > task.num_classes:
         note = (
             f"The teacher has {len(names)} classes; the student learns its probabilities among the "

@@ -226,7 +226,7 @@ def prepare(
     network = build_network(
         model, task.num_classes, strategy, options, pretrained=checked.pretrained
     )
-    check_classifier(network, task, rule)
+    check_classifier(network, task, rule.crop)
     save_memory(network, options.batch_split, options.remat)
     identity = configuration(entries, network, task, options, rule)
     return Run(
@@ -241,8 +241,8 @@ def prepare(
         announcement=_announcement(identity, rule),
         compile=functools.partial(_compile, network, rule),
         batches=functools.partial(pipeline.train_batches, task, rule, options.seed, **augmenting),
-        scorer=functools.partial(_scorer, rule),
-        test=functools.partial(_test, network, task, rule),
+        scorer=functools.partial(_scorer, rule.crop),
+        test=functools.partial(_test, network, task, rule.crop),
     )
 
 
@@ -286,9 +286,9 @@ def _compile(network: keras.Model, rule: HyperRule) -> None:
     )
 
 
-def _scorer(rule: HyperRule, task: Task) -> Score:
+def _scorer(crop: int, task: Task) -> Score:
     """Returns a function that computes a network's loss and accuracy on a task's test images."""
-    batches = pipeline.test_batches(task, rule, BATCH_SIZE)
+    batches = pipeline.test_batches(task, crop, BATCH_SIZE)
     images = batches.map(lambda images, _: images)
 
     @functools.cache
@@ -306,9 +306,9 @@ def _scorer(rule: HyperRule, task: Task) -> Score:
     return score
 
 
-def _test(network: keras.Model, task: Task, rule: HyperRule) -> Tested:
-    predictions = predict(network, task, rule)
-    picture = functools.partial(plot_predictions, predictions, task, rule)
+def _test(network: keras.Model, task: Task, crop: int) -> Tested:
+    predictions = predict(network, task, crop)
+    picture = functools.partial(plot_predictions, predictions, task, crop)
     return Tested(predictions.metrics(), pictures={run_directory.PREDICTIONS: picture})
 
 

@@ -130,7 +130,7 @@ def pretrain(
     if rule.loss == SOFTMAX and task.several_labels:
         task, validation = _of_one_label(task, validation)
     network = build_network(model, task.num_classes, chosen, options)
-    check_classifier(network, task, rule)
+    check_classifier(network, task, rule.crop)
     save_memory(network, options.batch_split, options.remat)
     run = upstream_run(
         network,

@@ -66,31 +66,31 @@ def upstream_run(
             view=inception_view(rule.crop, task.flip),
             **(augmentation or {}),
         ),
-        scorer=functools.partial(_scorer, rule),
-        test=functools.partial(_test, trained, network, task, rule),
+        scorer=functools.partial(_scorer, rule.crop),
+        test=functools.partial(_test, trained, network, task, rule.crop),
     )
 
 
-def _scorer(rule: UpstreamRule, task: Task) -> Score:
+def _scorer(crop: int, task: Task) -> Score:
     """Returns a function that computes loss and accuracy on test images batch by batch.
 
     Batches save memory: the logits of 51 200 images and 21 843 classes would take 4.5 GB.
     """
 
     def score(trained: Model, callbacks: list[keras.callbacks.Callback]) -> dict[str, float]:
-        batches = pipeline.test_batches(task, rule, BATCH_SIZE)
+        batches = pipeline.test_batches(task, crop, BATCH_SIZE)
         with naming_unreadable(lambda: batches):
             return trained.evaluate(batches, verbose=0, callbacks=callbacks, return_dict=True)
 
     return score
 
 
-def _test(trained: Model, network: ResNetV2, task: Task, rule: UpstreamRule) -> Tested:
+def _test(trained: Model, network: ResNetV2, task: Task, crop: int) -> Tested:
     # With `ema`, Keras' `fit` replaces the weights by their running average when it ends. A run
     # that was killed after its last step does not call `fit` again, so the weights are replaced
     # here.
     trained.optimizer.finalize_variable_values(trained.trainable_variables)
-    scores = _scorer(rule, task)(trained, [])
+    scores = _scorer(crop, task)(trained, [])
     if not math.isfinite(scores["loss"]):
         raise FloatingPointError(
             f"The loss on the test images is {scores['loss']}: training diverged at its end. Lower "

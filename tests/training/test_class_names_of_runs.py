@@ -76,7 +76,7 @@ def test_several_seeds_leave_the_names_of_the_network_as_they_were(tmp_path):
 def test_a_teacher_is_matched_with_the_task_by_name(more):
     teacher = named_network([*PLACES, *([1] * len(more))], (*NAMES, *more))
     task = other_order()
-    fitted, places = distilling._fit_teacher(teacher, task, rule(task))
+    fitted, places = distilling._fit_teacher(teacher, task, rule(task).crop)
     assert list(places) == [1, 2, 0]
     assert bool(fitted.note) == bool(more)
     student = level_network([0, 2, 3])  # the classes of the task, in its order
@@ -89,12 +89,12 @@ def test_a_teacher_is_matched_with_the_task_by_name(more):
 def test_a_teacher_without_a_class_of_the_task_is_refused():
     task = other_order()
     with pytest.raises(ValueError, match="Only the task has: 'ant'"):
-        distilling._fit_teacher(named_network([0, 2], ("bee", "cat")), task, rule(task))
+        distilling._fit_teacher(named_network([0, 2], ("bee", "cat")), task, rule(task).crop)
 
 
 def test_a_teacher_without_names_gives_the_logits_of_the_task():
     task = other_order()
-    assert distilling._fit_teacher(level_network([0, 2, 3]), task, rule(task)) == (task, None)
+    assert distilling._fit_teacher(level_network([0, 2, 3]), task, rule(task).crop) == (task, None)
 
 
 @pytest.fixture(scope="module")
