@@ -122,8 +122,8 @@ def _advice(name: str, plan: dict[str, Any]) -> str:
     ]
     choice = f"These fit: {', '.join(fitting)}" if fitting else "No dtype and no remat changes this"
     return (
-        f"none: a device has not enough memory for a single image of {name}. {choice}. Otherwise "
-        "give a --device or a --memory_gib with more memory."
+        f"The largest batch is none: a device has not enough memory for a single image of {name}. "
+        f"{choice}. Otherwise give a --device or a --memory_gib with more memory."
     )
 
 

@@ -51,10 +51,10 @@ def load_task(
     options: dict[str, Any],
     data_is_known: bool = False,
 ) -> FittingTask:
-    """Loads a task to evaluate a model on, with all images that the model was not trained on.
+    """Loads a task to evaluate a model on.
 
-    All images of a folder without splits are test images, unless the model was trained on this
-    folder: then the held-out images are.
+    The test images are those of its test split; for a folder without splits, all of its images, or
+    the held-out ones if the model was trained on this folder.
 
     Args:
         name: a name for `bit_keras.task`; None is the task that the model was trained on.

@@ -168,7 +168,7 @@ def plot_predictions(predictions: Predictions, task: Task, crop: int, path: Path
         [_caption(predictions, task, index) for index in chosen],
         _COLUMNS,
         f"{task.name}: {total - len(wrong)} of {total} test images right\n"
-        "green: right; red: the prediction, and what it is; some of the mistakes come last",
+        "green: right; red: wrong, with the true class below; the last images are mistakes",
         path,
     )
 
@@ -219,7 +219,7 @@ def plot_worst_mistakes(predictions: Predictions, task: Task, crop: int, path: P
         # The picture has at least four columns, because the title is as wide as four images.
         min(_COLUMNS, max(4, len(chosen))),
         f"{task.name}: {mistakes} in {total} test images{shown}\n"
-        "the prediction, its probability, what it is; the surest first",
+        "the prediction, its probability, and the true class; the most confident mistake first",
         path,
     )
 

@@ -199,7 +199,7 @@ def _check_shots(task: Task, shots: tuple[int, ...]) -> None:
 def _prepare_runs(
     model: str | keras.Model, task: Task, **arguments
 ) -> tuple[keras.Model, int, dict]:
-    """Returns the network, the BiT-HyperRule and the configuration of a few-shot study."""
+    """Returns the network, the side of the images in pixels, and the configuration of a run."""
     run = prepare(model, task, **arguments)
     return run.network, run.rule.crop, run.configuration
 
@@ -207,9 +207,11 @@ def _prepare_runs(
 def _prepare_probe(
     model: str | keras.Model, task: Task, *, pretrained, recipe: str, budget: dict, seed: int
 ) -> tuple[keras.Model, int, dict]:
-    """Returns the network that computes features, the BiT-HyperRule, and the model's record.
+    """Prepares a study with a linear probe.
 
-    What is recorded are the entries of the configuration that describe the network.
+    Returns:
+        The network that computes features, the side of the images in pixels, and a dict with the
+        entries of the configuration that describe the network.
     """
     crop, *others = budget.get("crop"), *(name for name in budget if name != "crop")
     if others:

@@ -39,9 +39,9 @@ _DAMAGED_STATE = re.compile(r"state-\d+\.npz\.damaged")
 _SEED_RUN = re.compile(r"seed-\d+")
 
 _OTHER_STEPS = (
-    " A run cannot go on with another number of steps, because the steps at which its learning "
-    "rate falls follow from that number: the same command without the change goes on, or shows the "
-    "finished run. To train the finished network further, load its model.keras with "
+    " A run cannot go on with another number of steps, because its learning rate falls at steps "
+    "that follow from this number. Start the run with the number of steps that it had before, and "
+    "it goes on. To train its finished network further, load model.keras with "
     "keras.models.load_model and pass it to bit_keras.finetune as the model, with another "
     "output_dir."
 )

@@ -108,14 +108,16 @@ def estimate(
     speed = _flops_a_second(network.compute_dtype) * (_CPU_EFFICIENCY if on_cpu else EFFICIENCY)
     # All CPU devices of a machine share its cores, so together they are not faster than one.
     speed *= replicas / here if on_cpu else replicas
-    text = f"A step needs about {planned.peak / _GIB:.1f} GiB of memory"
+    time_needed = (
+        f"the training takes about {duration(planned.flops / speed)}. (Computed; reading images "
+        "comes on top.)"
+    )
     if not on_cpu:
-        text += f" on each device; the training takes about {duration(planned.flops / speed)}."
-        return Estimate(f"{text} (Computed; reading images comes on top.)", None)
+        memory = f"{planned.peak / _GIB:.1f} GiB of memory on each device"
+        return Estimate(f"A step needs about {memory}; {time_needed}", None)
     peak, total = planned.peak * here, _machine_memory()
-    text = f"A step needs about {peak / _GIB:.1f} GiB of memory, of {total / _GIB:.1f} GiB here"
-    text += f"; the training takes about {duration(planned.flops / speed)}."
-    text += " (Computed; reading images comes on top.)"
+    memory = f"{peak / _GIB:.1f} GiB of memory, of {total / _GIB:.1f} GiB here"
+    text = f"A step needs about {memory}; {time_needed}"
     if peak <= total:
         return Estimate(text, None)
     ways = "; ".join(

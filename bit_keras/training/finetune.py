@@ -33,7 +33,7 @@ from bit_keras.training.preparation import (
     save_memory,
     with_classes_of,
 )
-from bit_keras.training.recipes import RECIPE
+from bit_keras.training.recipes import FROM_SCRATCH
 from bit_keras.training.run import Result, Run, Tested, execute
 
 
@@ -195,7 +195,7 @@ def _check_budget(rule: HyperRule | None, recipe: str, origin: str, budget: dict
         # one of them, the pair can be checked only after the task has been read.
         if not {"resize", "crop"} <= budget.keys():
             budget = {name: v for name, v in budget.items() if name not in ("resize", "crop")}
-    (rule or RECIPE).scaled(**budget)
+    (rule or FROM_SCRATCH).scaled(**budget)
 
 
 def prepare(
@@ -270,7 +270,7 @@ def planned_rule(task: Task, rule: HyperRule | None, entries: dict[str, Any]) ->
         ValueError: the budget does not fit the hyper-parameters of the task.
     """
     if rule is None and entries["weights"] == RANDOM:
-        rule = RECIPE
+        rule = FROM_SCRATCH
     if rule is None:
         rule = HyperRule.for_task(
             task.num_examples, task.image_size, entries["model"], entries["recipe"]

@@ -17,7 +17,7 @@ from bit_keras.utils.integers import check_integer, is_integer
 # The recipe with which `finetune` trains from random weights. It was tuned on scikit-learn's
 # digits, where it reaches a test accuracy of 98 % after 20 seconds on two cores. From random
 # weights, the BiT-HyperRule's learning rate of 0.003 does not reach this accuracy in 300 steps.
-RECIPE = HyperRule(
+FROM_SCRATCH = HyperRule(
     resize=36,
     crop=32,
     steps=300,
@@ -270,10 +270,10 @@ _PAPER = {
 
 _SMALL = {
     "warmup_steps": 20,
-    "base_lr": RECIPE.base_lr,
-    "batch_size": RECIPE.batch_size,
+    "base_lr": FROM_SCRATCH.base_lr,
+    "batch_size": FROM_SCRATCH.batch_size,
     "weight_decay": 1e-4,
-    "crop": RECIPE.crop,
+    "crop": FROM_SCRATCH.crop,
 }
 
 SMALL, DISTILL, SMALL_DISTILL = "small", "distill", "small-distill"

@@ -29,7 +29,7 @@ from bit_keras.training.saved_state import naming_newest
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.printable import print_text
 
-_TEACHER = "This is for the student; the teacher comes on top."
+_TEACHER = "These numbers are for the student only; the teacher needs memory and time in addition."
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,8 +100,8 @@ def restore_newest(
     """Restores a model and its learning curve from the newest undamaged saved state, if any.
 
     Damaged state files are renamed. With several workers, all restore the state that the chief
-    chooses. The model must not have been trained since it was compiled: its optimizer goes on with
-    the update that the state was made with.
+    chooses. The model must not have been trained since it was compiled, because a state of an
+    earlier version changes the formula of the optimizer, which is traced at the first step.
 
     Raises:
         CheckpointError: the state belongs to another model, or a later version of bit_keras wrote

@@ -326,6 +326,6 @@ def test_a_diverging_run_says_so_and_is_not_finished(tmp_path):
 @pytest.mark.slow
 def test_the_recipe_learns_the_digits(tmp_path):
     result = small(tmp_path, budget=None)
-    assert recipes.RECIPE.steps == result.history["step"][-1] == 300
+    assert recipes.FROM_SCRATCH.steps == result.history["step"][-1] == 300
     assert result.metrics["test_accuracy"] >= 0.95
     assert result.metrics["seconds"] < 300
