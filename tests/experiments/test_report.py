@@ -391,21 +391,3 @@ def test_two_studies_of_one_configuration_are_two_rows(tmp_path):
     page, _ = made([tmp_path / "runs"], tmp_path)
     for percent in ("70.12", "71.55", "68.00"):
         assert percent in page.texts
-
-
-def test_pretraining_and_distillation_have_their_recipe_and_their_curve(tmp_path):
-    for command, recipe in (("pretrain", "BiT-M"), ("distill", "distillation")):
-        asked = {
-            "command": command,
-            "model": "R14x0.5",
-            "task": "digits",
-            "seed": 0,
-            "recipe": recipe,
-            "budget": {"steps": 600, "schedule": "cosine"},
-        }
-        write_run(tmp_path / "runs" / command, asked, test_accuracy=0.5, seed=0)
-    page, _ = made([tmp_path / "runs"], tmp_path)
-    for recipe in ("BiT-M", "distillation"):
-        assert f"{recipe} recipe, steps 600, schedule cosine" in page.texts
-    assert len(page.images) == 2
-    assert all("loss, learning rate and accuracy" in image["alt"] for image in page.images)
