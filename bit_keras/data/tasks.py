@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import os
 import re
+import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -326,7 +328,8 @@ def as_task(given: Any, by_name: Callable[[str], Task] = task) -> Task:
     """
     if isinstance(given, str):
         return by_name(given)
-    if callable(given):
+    # Other objects that can be called, such as a network, are refused below.
+    if isinstance(given, types.FunctionType | functools.partial):
         given = given()
     if isinstance(given, Task):
         return given

@@ -46,6 +46,8 @@ def test_a_task_may_be_given_as_a_function_that_makes_it():
     assert as_task("digits").identity == digits.identity
     with pytest.raises(TypeError, match="The task is a ndarray; expected a name"):
         as_task(lambda: np.zeros(3))
+    with pytest.raises(TypeError, match="The task is a type; expected a name"):
+        as_task(dict)
 
 
 def test_counts_follow_the_examples():
