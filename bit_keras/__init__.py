@@ -99,8 +99,9 @@ __all__ = ["__version__", "layers", *_MODULES, *_CONSTRUCTORS]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        # Importing Keras imports the modules of `_REGISTERING`. If one of these modules itself were
-        # the first to import Keras, the others would find it half imported.
+        # Keras is imported first, because importing Keras imports the modules of `_REGISTERING`. If
+        # one of these modules itself were the first to import Keras, the other modules would find
+        # that module half imported.
         importlib.import_module("keras")
     if name == "layers":
         return importlib.import_module("bit_keras.layers")

@@ -13,13 +13,13 @@ from bit_keras.utils.integers import check_integer, is_integer
 from bit_keras.utils.momentum_sgd import MomentumSGD
 from bit_keras.utils.nearest_name import nearest_name
 
-# Paper, section 3.3: "SGD with an initial learning rate of 0.003, momentum 0.9, and batch size
-# 512"; the official code has the same three numbers.
+# Big Transfer (arXiv 1912.11370), section 3.3: "SGD with an initial learning rate of 0.003,
+# momentum 0.9, and batch size 512". The official code of Big Transfer has the same three numbers.
 _BASE_LR = 0.003
 _MOMENTUM = 0.9
 _BATCH_SIZE = 512
 
-# The learning rate is divided by this number at every boundary (paper, section 3.3).
+# At each boundary step, the learning rate is divided by this number (Big Transfer, section 3.3).
 _DECAY = 10
 
 
@@ -30,7 +30,7 @@ class _Resolution:
     below: float
     resize: int
     crop: int
-    # None means that the row is for every architecture.
+    # The name of the network that the row of the table is for; None means every network.
     architecture: str | None = None
 
 
@@ -47,15 +47,16 @@ class _Budget:
 
 @dataclasses.dataclass(frozen=True)
 class _Recipe:
-    """A version of the BiT-HyperRule: two tables, whose first row that fits is used."""
+    """A version of the BiT-HyperRule: two tables; in each, the first row that fits is used."""
 
     resolutions: tuple[_Resolution, ...]
     budgets: tuple[_Budget, ...]
 
 
 _RECIPES = {
-    # Paper, section 3.3. The learning rate falls at 30, 60 and 90 % of the steps, and the paper
-    # mentions no warm-up. Only R152x4 is trained at 512/480 pixels.
+    # The numbers of Big Transfer, section 3.3. The learning rate falls at 30, 60 and 90 % of the
+    # steps, and the paper mentions no warm-up. Only for R152x4 are large images resized to 512
+    # pixels and cropped to 480.
     "paper": _Recipe(
         resolutions=(
             _Resolution(below=96 * 96, resize=160, crop=128),
@@ -68,8 +69,8 @@ _RECIPES = {
             _Budget(math.inf, 20_000, (6000, 12_000, 18_000), warmup_steps=0, mixup_alpha=0.1),
         ),
     ),
-    # These numbers are from google-research/big_transfer, bit_hyperrule.py: get_resolution,
-    # get_schedule, get_mixup.
+    # The numbers of the official code: google-research/big_transfer, bit_hyperrule.py, functions
+    # get_resolution, get_schedule and get_mixup.
     "official": _Recipe(
         resolutions=(
             _Resolution(below=96 * 96, resize=160, crop=128),
@@ -126,8 +127,8 @@ class HyperRule:
         are_steps = len(self.boundaries) == 3 and all(map(is_integer, self.boundaries))
         if not are_steps or list(self.boundaries) != sorted(self.boundaries):
             raise ValueError(f"boundaries must be three rising steps, got {self.boundaries}.")
-        # Maps the name of a field to two values: whether the field is valid, and the text of what
-        # is expected.
+        # Maps the name of each field to whether its value is valid, and to a text that says which
+        # values are expected.
         ranges = {
             "warmup_steps": (
                 is_integer(self.warmup_steps) and 0 <= self.warmup_steps <= self.steps,
@@ -170,7 +171,8 @@ class HyperRule:
         check_integer("num_examples", num_examples)
         height, width = _check_image_size(image_size)
         table = _recipe(recipe)
-        # The argument may be a model's name, "BiT-M-R152x4", or its network's name, "bit_m_r152x4".
+        # The argument `model` may be the name of a model of the zoo, "BiT-M-R152x4", or the name of
+        # its Keras network, "bit_m_r152x4".
         parts_of_name = re.split("[-_]", model.replace("r", "R"))
         resolution = next(
             row
@@ -191,7 +193,7 @@ class HyperRule:
         )
 
     def learning_rate(self, step: int) -> float:
-        """Returns the learning rate of a step, counted from 0.
+        """Returns the learning rate of a training step; the first step is step 0.
 
         During the warm-up, the rate is `base_lr * step / warmup_steps`, so that the first step has
         the rate 0, as in the official code. Afterwards it is `base_lr / 10**k`, where `k` is the
@@ -207,7 +209,7 @@ class HyperRule:
         return self.base_lr / _DECAY ** sum(step >= boundary for boundary in self.boundaries)
 
     def schedule(self) -> keras.optimizers.schedules.LearningRateSchedule:
-        """Returns `learning_rate` as a schedule for a Keras optimizer.
+        """Returns the learning rates of the rule as a schedule for a Keras optimizer.
 
         >>> rule = HyperRule.for_task(num_examples=1000, image_size=(32, 32))
         >>> rates = rule.schedule()
@@ -217,7 +219,7 @@ class HyperRule:
         return HyperRuleSchedule(self.base_lr, self.boundaries, self.warmup_steps)
 
     def optimizer(self) -> MomentumSGD:
-        """Returns the optimizer of the rule, with which `bit_keras.finetune` trains.
+        """Returns the optimizer with which `bit_keras.finetune` trains: SGD with momentum.
 
         It has the rule's learning rate and momentum, and no weight decay. As in the official
         PyTorch and JAX code, the learning rate is not a part of the velocity.
@@ -236,7 +238,7 @@ class HyperRule:
         resize: int | None = None,
         crop: int | None = None,
     ) -> HyperRule:
-        """Returns the rule with other numbers of steps, batch size and so on; None changes nothing.
+        """Returns a rule with other steps, batch size and so on; arguments of None change nothing.
 
         The boundaries and the warm-up change in proportion to the steps. The learning rate changes
         in proportion to the batch size, unless `base_lr` is given.
@@ -268,8 +270,8 @@ class HyperRule:
             base_lr=base_lr,
             resize=self.resize if resize is None else resize,
             crop=self.crop if crop is None else crop,
-            # The steps at which the rate falls are rounded up and the warm-up is rounded down, so
-            # that even the shortest run has a step at the full learning rate.
+            # The steps at which the learning rate falls are rounded up and the warm-up is rounded
+            # down, so that even the shortest run has a step at the full learning rate.
             boundaries=tuple(-(-boundary * steps // self.steps) for boundary in self.boundaries),
             warmup_steps=self.warmup_steps * steps // self.steps,
         )
@@ -277,7 +279,7 @@ class HyperRule:
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class HyperRuleSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """`HyperRule.learning_rate` for a Keras optimizer: a warm-up, then a staircase.
+    """The learning rates of a `HyperRule` as a Keras schedule: a warm-up, then falling stairs.
 
     Args:
         base_lr: learning rate before the first boundary.
@@ -293,7 +295,7 @@ class HyperRuleSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: int | keras.KerasTensor) -> keras.KerasTensor:
         """Returns the learning rate of `step` (an integer tensor or number) in float32."""
         # Steps are compared as integers, so that no step falls on the wrong side of a boundary. The
-        # rates are divided in Python, so that each is the nearest float32.
+        # learning rate of each stair is computed in Python and then rounded to the nearest float32.
         step = ops.cast(step, "int32")
         stairs = [self.base_lr / _DECAY**k for k in range(len(self.boundaries) + 1)]
         passed = ops.sum(ops.cast(step >= ops.convert_to_tensor(self.boundaries), "int32"))

@@ -1,5 +1,5 @@
-"""The error that the publishing program raises for its user."""
+"""The error class of the publishing program; the user sees the error's message."""
 
 
 class PublishError(Exception):
-    """A module cannot be published; the message says why and what to do."""
+    """The error that a module cannot be published; its message says why and what to do."""

@@ -4,16 +4,17 @@ import re
 
 from export.error import PublishError
 
-# A part of a name begins with a letter, and a version is a number. So no module's directory lies
-# below the archive or the page of another module, which are files, such as bit/m-r50x1/1.md.
+# A part of a name begins with a letter, and a version is a number. Therefore the directory of a
+# module is never below a file of another module, such as bit/m-r50x1/1.md.
 _PART = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
-_LONGEST_PART = 100  # File names have at most 255 bytes, and suffixes are added.
+# A part of a handle becomes a file name, which has at most 255 bytes with all suffixes.
+_LONGEST_PART = 100
 
 
 def check_handle(handle: str) -> str:
-    """Returns a module's handle if it is valid; a valid handle is safe to use as a path.
+    """Returns a handle unchanged if it is valid; a valid handle is safe to use as a path.
 
     Args:
         handle: `NAME/VERSION`. The name has one or more parts of lower-case letters and digits;
@@ -34,6 +35,6 @@ def check_handle(handle: str) -> str:
 
 
 def next_version(handle: str) -> str:
-    """Returns the handle of the version after this one."""
+    """Returns the handle of the next version, such as "my/flowers/2" for "my/flowers/1"."""
     name, _, version = handle.rpartition("/")
     return f"{name}/{int(version) + 1}"

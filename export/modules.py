@@ -1,4 +1,4 @@
-"""Finds the modules to publish for a model of the zoo, an npz file or a trained model."""
+"""Finds the modules to publish for a named model, an npz file or a trained model."""
 
 import hashlib
 import json
@@ -48,27 +48,28 @@ class Module:
 
     @property
     def source(self) -> str:
-        """The name of the file of the weights, without its directory."""
+        """The name of the file that holds the weights, without its directory."""
         if self.sha256 is None:
             return bit_keras.find_model(self.model, self.weights).checkpoint.file
         return Path(self.weights).name
 
     def identity(self) -> str:
-        """Returns the sha256 of all that decides a module's content, except software versions."""
+        """Returns the sha256 of all that determines a module's content but software versions."""
         values = {**asdict(self), "weights": self.source}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A kind of module, published for each model of a family; `suffix` is part of its handle."""
+    """A kind of module, published for each model of a family; its name ends in `suffix`."""
 
     suffix: str
     checkpoint: str
     include_top: bool
 
 
-# Maps a family of models to its kinds of modules, which are named like Google's on TF-Hub.
+# Maps a family of models (S, M or L) to its kinds of modules, which have names like those of
+# Google's modules on TF-Hub.
 _ROWS = {
     "S": (
         _Row("", "upstream", False),
@@ -79,7 +80,7 @@ _ROWS = {
         _Row("/imagenet21k_classification", "upstream", True),
         _Row("/ilsvrc2012_classification", "ilsvrc2012", True),
     ),
-    # The weights of the family BiT-L were never released.
+    # The family BiT-L has no modules, because its weights were never released.
     "L": (),
 }
 
@@ -97,7 +98,7 @@ def modules_of(
     image_size: int | None = None,
     licence: str | None = None,
 ) -> list[Module]:
-    """Returns the modules to publish for the values of the command-line flags.
+    """Returns the modules that the values of the command-line flags ask to publish.
 
     Args:
         model: a name of the zoo, or None.
@@ -181,8 +182,8 @@ def _of_npz(model: str, weights: str, handle: str | None, own: dict) -> list[Mod
     ]
     if not rows:
         raise PublishError(
-            f"{path} has {classes or 'no'} classes, but no published checkpoint of {model} has as "
-            "many. Give the module a name and a version, such as --handle=my/flowers/1."
+            f"{path} has {classes or 'no'} classes, but no published checkpoint of {model} has "
+            "this number. Give the module a name and a version, such as --handle=my/flowers/1."
         )
     named = own["class_names"] is not None
     head = {True: {"upstream_classes": None if named else classes}, False: {"class_names": None}}
@@ -202,7 +203,7 @@ def _of_saved(weights: str, handle: str | None, own: dict) -> Module:
         )
     if handle is None:
         raise PublishError(
-            f"{weights} needs a name and a version. Give them, such as --handle=my/flowers/1."
+            f"The module of {weights} needs a name and a version, such as --handle=my/flowers/1."
         )
     path = source.file.resolve()
     if own["class_names"] is None:

@@ -35,7 +35,7 @@ def write_pages(site: Path) -> None:
 
 
 def module_page(record: dict) -> str:
-    """Returns the page of a module as Markdown."""
+    """Returns the web page of a module as Markdown text."""
     description = record["description"]
     low, high = (f"{value:g}" for value in description["input_range"])
     height, width, _ = sides = description["input_shape"]
@@ -69,7 +69,7 @@ def _title(description: dict) -> str:
 
 
 def _source(source: dict) -> str:
-    """Returns where the weights are from, as Markdown."""
+    """Returns a Markdown text that says where a module's weights come from."""
     file = _code(source["file"])
     if source["published"]:
         return f"{file} of the official release (google-research/big_transfer)"
@@ -100,12 +100,12 @@ def _index(records: list[dict]) -> str:
     return json.dumps({"modules": modules}, indent=2) + "\n"
 
 
-# Characters that mean something within a line of Markdown.
+# Characters that have a special meaning inside a line of Markdown.
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~]")
 
 
 def _text(text: str) -> str:
-    r"""Returns a text on one line, so that Markdown shows it unchanged, also in a table.
+    r"""Returns a text on one line, escaped so that Markdown shows it unchanged, also in a table.
 
     Some renderers know no backslash before < and >, which become entities of HTML.
 
@@ -116,7 +116,7 @@ def _text(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    r"""Returns a text as code in Markdown, also in a table.
+    r"""Returns a text that Markdown shows as code, also in a table.
 
     Between backticks, a backslash before a bar would end the cell, so a tag of HTML is used.
 

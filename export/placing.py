@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from export.error import PublishError
 from export.site import archive_path, module_directory, read_record, record_path
 
-# File names in .publisher/: the parts of a module, and the error message if it is refused.
+# The names in .publisher/, the publishing program's own folder: the SavedModel, its tar archive,
+# the JSON record of how it was made, and the error message of a model that was not published.
 MODULE, ARCHIVE, RECORD, ERROR = "module", "archive", "record.json", "error.txt"
 
 _REPLACED = "replaced"
@@ -45,7 +46,7 @@ def opened(site: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def staging(site: Path) -> Iterator[Path]:
-    """Yields an empty directory in the site, which is removed when the block ends."""
+    """Yields an empty temporary directory in the site, and removes it when the block ends."""
     directory = _incoming(site) / secrets.token_hex(8)
     directory.mkdir(parents=True)
     try:
@@ -55,7 +56,7 @@ def staging(site: Path) -> Iterator[Path]:
 
 
 def place_module(site: Path, staged: Path) -> None:
-    """Publishes the files of a module, which lie in a temporary directory made by `staging`.
+    """Publishes the files of a module from a temporary directory that `staging` has made.
 
     A published module with the same handle is replaced.
     """
@@ -80,7 +81,7 @@ def place_text(site: Path, path: Path, text: str) -> None:
 
 
 def _move_into_place(site: Path, ready: Path) -> None:
-    """Moves a module's files into place; those that a killed process has moved are skipped.
+    """Moves a module's files into place; skips files that a killed process has already moved.
 
     The record is moved last. If `ready` contains no record, all parts are in place.
     """

@@ -115,7 +115,7 @@ def publish(
 
 
 def run_build(module: Module, directory: Path) -> None:
-    """Builds a module in a new process.
+    """Builds the files of a module in a new process.
 
     Raises:
         PublishError: the process refused the module, or failed.
@@ -126,12 +126,14 @@ def run_build(module: Module, directory: Path) -> None:
     paths = os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"}
     environment |= {"KERAS_BACKEND": "tensorflow"}
-    # Temporary files go into a directory that is removed, however the child process ends.
+    # The child process writes its temporary files into `directory`, which the publisher removes
+    # even if the child process is killed.
     environment["TMPDIR"] = str(directory)
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with subprocess.Popen(
         [*BUILD, str(specification), str(directory)],
-        # The child process ends when the pipe to its standard input is closed.
+        # The child process ends when the pipe to its standard input is closed, so it does not
+        # outlive this process.
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -211,12 +213,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _help() -> str:
-    """Returns the description of this program and of its flags."""
+    """Returns the text for --help: the description of this program and of its flags."""
     return f"{__doc__}\nFlags:\n{flags.FLAGS.main_module_help()}"
 
 
 if __name__ == "__main__":
     if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
-        print(_help())  # absl would end with the status 1.
+        # The help is printed here, because absl would print it and exit with the status 1.
+        print(_help())
         sys.exit(0)
     app.run(main)

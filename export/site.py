@@ -22,7 +22,7 @@ def module_directory(site: Path, handle: str) -> Path:
 
 
 def archive_path(site: Path, handle: str) -> Path:
-    """Returns the path of a module's compressed file."""
+    """Returns the path of a module's tar.gz file."""
     return site / "http" / handle
 
 
@@ -52,14 +52,15 @@ def read_record(path: Path) -> dict:
 
 def read_records(site: Path) -> list[dict]:
     """Returns the JSON descriptions of all published modules, sorted by handle."""
-    # Directories are left out, because the name of a module may end in .json, as my/flowers.json/1.
+    # Directories are left out, because the name of a module may end in .json, such as
+    # my/flowers.json/1.
     paths = [path for path in (site / "docs").rglob("*.json") if path.is_file()]
     records = [read_record(path) for path in paths]
     return sorted(records, key=lambda record: record["handle"])
 
 
 def published_record(site: Path, handle: str) -> dict | None:
-    """Returns the JSON description of a module, or None if it is not published.
+    """Returns the JSON description of a module, or None if the module is not published.
 
     Raises:
         PublishError: another file is in the module's place, or a link leads out of the site.
@@ -81,7 +82,7 @@ def published_record(site: Path, handle: str) -> dict | None:
 
 
 def is_intact(site: Path, record: dict) -> bool:
-    """Returns True if all files of a module have the sha256 digests that were recorded."""
+    """Returns True if all files of a module have the sha256 digests in the module's record."""
     archive = archive_path(site, record["handle"])
     return (
         archive.is_file()
@@ -91,12 +92,12 @@ def is_intact(site: Path, record: dict) -> bool:
 
 
 def digests(directory: Path) -> dict[str, str]:
-    """Returns the sha256 of each file below a directory."""
+    """Returns a dict from the relative path of each file below a directory to its sha256."""
     files = sorted(path for path in directory.rglob("*") if not path.is_dir())
     return {path.relative_to(directory).as_posix(): sha256(path) for path in files}
 
 
 def sha256(path: Path) -> str:
-    """Returns the hexadecimal digest of a file."""
+    """Returns the sha256 of a file in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

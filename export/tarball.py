@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from export.error import PublishError
 
-# The fastest level is used, because random float32 numbers shrink to 93 % at every level.
+# The fastest compression level is used, because random float32 numbers shrink to 93 % of their size
+# at every level.
 _COMPRESSION = 1
 
 _CHUNK_BYTES = 1 << 20
@@ -35,7 +36,7 @@ def pack(directory: Path, archive: Path) -> None:
 
 
 def unpack(archive: Path, directory: Path) -> None:
-    """Extracts a tar.gz file into a directory, after all of its entries were checked.
+    """Checks all entries of a tar.gz file, and then extracts the file into a directory.
 
     Raises:
         PublishError: an entry is not a plain file or directory, or its name is absolute, leads
@@ -47,7 +48,7 @@ def unpack(archive: Path, directory: Path) -> None:
             for entry in tar:
                 _check_entry(archive, entry, names)
                 names.add(PurePosixPath(entry.name))
-            # The rest of the stream is read, because the gzip checksum is at its end.
+            # The stream is read to its end, because gzip checks the checksum only there.
             while stream.read(_CHUNK_BYTES):
                 pass
             tar.extractall(directory, filter="data")

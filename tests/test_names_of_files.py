@@ -33,7 +33,7 @@ NAMES = st.binary(min_size=1, max_size=12).filter(
 THREE_NAMES = st.lists(NAMES, min_size=3, max_size=3, unique=True)
 
 BUDGET = {"steps": 1, "batch_size": 4, "resize": 36, "crop": 32}
-RULE = bit_keras.HyperRule.for_task(1437, (8, 8)).scaled(resize=16, crop=16)
+CROP = 16
 
 
 def lay_out(figure, path, **_):
@@ -59,10 +59,10 @@ def test_names_of_any_bytes_are_drawn_written_and_printed(names, tmp_path, monke
     predictions = Predictions(np.eye(3, dtype="float32")[[1, 1, 2]], task.test.labels)
     history = {"step": [1], "loss": [1.0], "accuracy": [0.5], "learning_rate": [0.1]}
     confusion.plot_confusion_matrix(predictions, task, tmp_path / "confusion.png")
-    plots.plot_worst_mistakes(predictions, task, RULE, tmp_path / "mistakes.png")
+    plots.plot_worst_mistakes(predictions, task, CROP, tmp_path / "mistakes.png")
     plots.plot_learning_curve(history, 0.5, task.name, tmp_path / "curve.png")
     evaluate.write_classes(predictions, task, tmp_path / "classes.csv")
-    print_summary(predictions, task)
+    print_summary(predictions.metrics(), predictions, task)
     terminal.flush()
     for written in ((tmp_path / "classes.csv").read_bytes(), terminal.buffer.getvalue()):
         assert len(written.decode("utf-8").splitlines()) > 3

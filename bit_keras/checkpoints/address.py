@@ -1,4 +1,4 @@
-"""The addresses that files are fetched from, and their form without secrets."""
+"""The addresses that weight files are downloaded from, and how to show them without secrets."""
 
 import os
 import re
@@ -9,8 +9,9 @@ from bit_keras.checkpoints.errors import DownloadError
 # The address of the official weights (README of google-research/big_transfer).
 _BASE_URL = "https://storage.googleapis.com/bit_models/"
 
-# The user and the password of an address, and the text after its question mark, where tokens and
-# signatures stand. A password may hold any character, so everything up to the last @ is taken.
+# Regular expressions for the secrets in an address: the user and the password, and the query after
+# the question mark, which may hold tokens and signatures. A password may hold any character, so
+# everything up to the last @ is matched.
 _USER, _QUERY = re.compile(r"//\S*@"), re.compile(r"\?\S+")
 
 
@@ -27,7 +28,7 @@ def address_of(file: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Returns an address, or a message with addresses, that may be printed and recorded.
+    """Returns a text in which the user, the password and the query of each address become ***.
 
     >>> without_secrets("https://me:secret@example.org/a.npz?token=secret is not there")
     'https://***@example.org/a.npz?*** is not there'
@@ -39,15 +40,17 @@ def check_address(address: str) -> None:
     """Raises a DownloadError if a text is not the address of a file on a http or https server."""
     try:
         if re.search(r"[\s\x00-\x1f\x7f]", address):
-            # The address is not shown, because a space may be part of a password.
+            # The error message does not show the address, because a space may be part of a
+            # password.
             raise DownloadError(
-                "The address of the weights contains a space or a control character. Write such a "
-                "character as %20 and the like in $BIT_KERAS_BASE_URL."
+                "The address of the weights contains a space or a control character. Percent-"
+                "encode the character in $BIT_KERAS_BASE_URL; a space is %20."
             )
         parts = urlsplit(address)
         problem = _problem(parts.scheme, parts.hostname, parts.port)
     except ValueError:
-        # The error is not shown, because it quotes what was read as a port, maybe of a password.
+        # The ValueError is not shown, because it quotes the text that was taken for a port, which
+        # may be part of a password.
         problem = "has a port that is no number up to 65535, or brackets without an IPv6 address"
     if problem:
         raise DownloadError(

@@ -21,10 +21,11 @@ from bit_keras.checkpoints.other_formats import description_of
 from bit_keras.checkpoints.zero_copy import aligned_bytes
 from bit_keras.utils.atomic_file import atomic_write
 
-# Bytes read or written at once, few enough to stay in the processor's cache.
+# Number of bytes that are read or written at once, few enough to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 20
 
-# numpy writes headers of 128 bytes; the header of an array of four dimensions never needs 1000.
+# The longest header of an npy array, in bytes, that is read. numpy writes headers of 128 bytes, and
+# the header of an array of four dimensions never needs 1000.
 _MAX_HEADER_BYTES = 1000
 
 # The exceptions that zipfile, zlib and numpy's header parser raise on a damaged or hostile file.
@@ -33,7 +34,7 @@ _READ_ERRORS = (
     zlib.error,
     struct.error,
     EOFError,
-    OSError,  # A damaged zip directory may give an offset outside of the file.
+    OSError,  # zipfile raises an OSError if a damaged archive gives an offset outside of the file.
     NotImplementedError,
     RuntimeError,
     ValueError,
@@ -42,11 +43,11 @@ _READ_ERRORS = (
     OverflowError,
     RecursionError,
     tokenize.TokenError,
-    UserWarning,  # numpy warns about headers of Python 2, and a user may make warnings errors.
+    UserWarning,  # numpy warns about npy headers of Python 2; a user may turn warnings into errors.
 )
 
-# The compressions that numpy writes. LZMA is refused, because it takes as much memory as the file
-# asks for.
+# The zip compressions that numpy writes, by their numbers. LZMA is refused, because decompressing
+# it takes as much memory as the file asks for.
 _COMPRESSIONS = {zipfile.ZIP_STORED: "0 (none)", zipfile.ZIP_DEFLATED: "8 (deflate)"}
 
 
@@ -107,7 +108,7 @@ class Archive:
             raise
 
     def _refuse_other_format(self) -> None:
-        """Raises a CheckpointError if the file has another format that is known."""
+        """Raises a CheckpointError if the file is in a known format other than npz."""
         other = description_of(self.path)
         if other is not None:
             raise CheckpointError(f"{self.path} {other}. Expected an npz weight file.")
@@ -119,7 +120,7 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Closes the npz file."""
+        """Closes the npz file, from which nothing can be read afterwards."""
         self._zip.close()
 
     def read(self, name: str) -> np.ndarray:
@@ -150,7 +151,8 @@ class Archive:
                 if count == 0:
                     raise EOFError(f"{len(target) - position} bytes of the array are missing")
                 position += count
-            # This read reaches the end of the array, where zipfile verifies the checksum.
+            # This read reaches the end of the array in the zip archive, where zipfile verifies the
+            # checksum.
             if file.read(1):
                 raise EOFError("there are bytes after the array")
 
@@ -174,8 +176,8 @@ class Archive:
         try:
             with self._zip.open(info) as file:
                 version = np.lib.format.read_magic(file)
-                # Later versions of the npy format allow headers of 4 GB, which numpy would read
-                # into memory before it checks them.
+                # Only version 1.0 of the npy format is read. Later versions allow headers of 4 GB,
+                # which numpy would read into memory before it checks their length.
                 if version != (1, 0):
                     raise ValueError(f"the version of the npy format is {version}; expected (1, 0)")
                 shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(
@@ -215,10 +217,11 @@ def write_archive(path: str | os.PathLike, arrays: Iterable[tuple[str, np.ndarra
         for name, array in arrays:
             array = np.asarray(array, order="C")
             header = np.lib.format.header_data_from_array_1_0(array)
-            # Each entry gets zipfile's default date, 1980-01-01.
+            # Each array gets zipfile's default date, 1980-01-01, so that equal arrays give equal
+            # files.
             info = zipfile.ZipInfo(f"{name}.npy")
-            # zipfile adds no zip64 field if it knows that a member is below 2 GiB; an upper bound
-            # of the size is enough.
+            # zipfile adds no zip64 field to an array whose announced size is below 2 GiB. The
+            # announced size only has to be an upper bound.
             info.file_size = array.nbytes + _MAX_HEADER_BYTES
             with archive.open(info, "w") as file:
                 np.lib.format.write_array_header_1_0(file, header)

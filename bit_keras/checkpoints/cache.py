@@ -22,7 +22,8 @@ from bit_keras.utils.atomic_file import atomic_write
 
 _CHUNK_BYTES = 1 << 20
 
-# Some file systems count modification times in steps of two seconds (FAT).
+# The longest step, in nanoseconds, in which a file system counts modification times: FAT counts in
+# steps of two seconds.
 _CLOCK_STEP_NS = 2_000_000_000
 
 # The suffixes of the files that Google published: weights (npz) and lists of labels (txt).
@@ -52,12 +53,12 @@ class Record:
     inode: int | None = None
 
     def fits(self, other: "Record") -> bool:
-        """Returns True if both records have the same size and sha256."""
+        """Returns True if this record and another one have the same size and sha256."""
         return (self.size, self.sha256) == (other.size, other.sha256)
 
 
 def cache_directory() -> Path:
-    """`$BIT_KERAS_HOME`, or `bit_keras` in the user's cache directory (`$XDG_CACHE_HOME`)."""
+    """Returns `$BIT_KERAS_HOME` or, without it, `bit_keras` in the user's cache directory."""
     home = os.environ.get("BIT_KERAS_HOME")
     if home:
         return Path(home).expanduser()
@@ -83,14 +84,16 @@ def cache_path(file: str) -> Path:
 
 
 def read_record(path: Path) -> Record | None:
-    """Returns the stored size, sha256 and time stamps of a cached file, or None if there are none.
+    """Returns the record of a cached file (size, sha256, time stamps), or None if it has none.
 
     A record that cannot be read is returned as one that fits no file.
     """
     try:
         found = Record(**json.loads(_record_path(path).read_text()))
         record = replace(found, address=without_secrets(found.address))
-        if record != found:  # Earlier versions recorded the whole address.
+        # Earlier versions of bit_keras recorded passwords and tokens in addresses, so the record is
+        # written again without them.
+        if record != found:
             with contextlib.suppress(OSError):
                 write_record(path, record)
         return record
@@ -134,13 +137,15 @@ def move_into_place(partial: Path, path: Path, record: Record) -> None:
         path: where the file belongs.
         record: what `make_record(partial)` returned.
     """
-    # The record with the sha256 is written first, because a file without a record counts as placed
-    # there by the user.
+    # The record with the sha256 is written before the file is moved into the cache, because a file
+    # without a record counts as placed there by the user.
     write_record(path, record)
     os.replace(partial, path)
-    # If this record cannot be written, the file is hashed again at its next use.
+    # If the record with the new time stamp cannot be written, the file is hashed again at its next
+    # use.
     with contextlib.suppress(OSError):
-        # Renaming a file changes only the change time of its inode, so this time is read again.
+        # Of the time stamps, renaming a file changes only the inode's change time, so only that
+        # time is read again.
         renamed = replace(record, changed_ns=path.stat().st_ctime_ns)
         if is_marked(path, renamed):
             write_record(path, renamed)
@@ -153,7 +158,7 @@ def set_back(partial: Path) -> None:
 
 
 def is_marked(path: Path, record: Record) -> bool:
-    """Returns True if size, times and inode show that a file is the one that was hashed.
+    """Returns True if a file has the size, the time stamps and the inode that its record names.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -164,7 +169,7 @@ def is_marked(path: Path, record: Record) -> bool:
 
 
 def verify() -> Iterator[tuple[Path, str]]:
-    """Hashes each file of the cache; yields it with "unchanged", "changed" or "no record"."""
+    """Hashes each file of the cache; yields its path and "unchanged", "changed" or "no record"."""
     for path in sorted(cache_directory().rglob("*")):
         if path.suffix not in _SUFFIXES or path.name.startswith("."):
             continue
@@ -177,13 +182,13 @@ def verify() -> Iterator[tuple[Path, str]]:
 
 
 def forget(path: Path) -> Path:
-    """Renames a cached file with wrong content, removes its record, and returns its new path."""
+    """Renames a cached file with wrong content and removes its record; returns the new path."""
     _record_path(path).unlink(missing_ok=True)
     return set_aside(path)
 
 
 def set_aside(path: Path) -> Path:
-    """Renames a damaged file, so that it can be looked at later; returns its new path."""
+    """Renames a damaged file, so that the user can look at it later; returns the new path."""
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     os.replace(path, aside)
     return aside

@@ -53,11 +53,11 @@ VTAB_CLASSES = {
 }
 _VTAB_SMALL_IMAGES = ("cifar100", "dsprites-orientation", "dsprites-xpos", "eurosat", "svhn")
 
-# Top-1 accuracies on ILSVRC-2012 in percent of the files themselves, and the source and the side in
-# pixels of each. timm measured its copies of the files, which hold the same weights (results tables
-# of timm 1.0.31); it has no copy of distilled-160. The paper of Big Transfer and the official
-# README have other figures, such as 80.68 for R50x1: they are of fine-tunings that were not
-# published as files.
+# Top-1 accuracies on ILSVRC-2012, in percent, that the published files reach as they are, each with
+# its source and the side of the images in pixels. timm measured its copies of the files, which hold
+# the same weights (results tables of timm 1.0.31); timm has no copy of distilled-160. The paper of
+# Big Transfer and the official README have other figures, such as 80.68 for R50x1: they are of
+# fine-tunings that were not published as files.
 _ACCURACIES = {
     ("BiT-M-R50x1", "ilsvrc2012"): (80.39, "timm", 448),
     ("BiT-M-R101x1", "ilsvrc2012"): (82.33, "timm", 448),
@@ -87,7 +87,7 @@ _DIGESTS: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One published weight file.
+    """A weight file that Google published, with its address, head, size and accuracy.
 
     Attributes:
         model: name of the model that the file fits, such as "BiT-M-R50x1".
@@ -123,7 +123,8 @@ def _checkpoint(
     model: str, name: str, file: str, head: str, classes: int, resolution: int
 ) -> Checkpoint:
     architecture = model.split("-")[2]
-    # A class of the head has a float32 weight for each channel of the last feature map, and a bias.
+    # Each class of the head has a float32 weight for each channel of the last feature map, and a
+    # float32 bias, so the size of a file follows from its number of classes.
     channels = 2048 * int(architecture.rpartition("x")[2])
     size = _BYTES_WITH_1000_CLASSES[architecture] + 4 * (classes - 1000) * (channels + 1)
     accuracy, source, side = _ACCURACIES.get((model, name), (None, None, None))

@@ -30,8 +30,9 @@ from bit_keras.checkpoints.reachable import problem_of_connection
 # Values of $BIT_KERAS_OFFLINE that allow connections; every other value forbids them.
 _ONLINE = ("", "0", "false", "no", "off")
 
-# A file of whose size nothing is known may have this number of bytes; lists of labels have less
-# than one million. A file may have twice the size that the catalogue names, and this number more.
+# The largest download, in bytes, of a file whose size is not in the catalogue, such as a list of
+# labels, which has less than a million. A file with a size in the catalogue may have twice that
+# size, and this number of bytes more.
 _MOST_BYTES = 1 << 26
 
 
@@ -129,21 +130,22 @@ def local_file(
         problem = f"it could not be fetched, because {problem}"
         raise DownloadError(_offline_message(problem, address, path, size))
     with _lock(path):
-        # While this process waited for the lock, another one may have fetched the file.
+        # While this process waited for the lock, another process may have downloaded the file.
         if not _is_usable(path, examine, sha256):
-            # The unusable file is renamed under the lock: without the lock, it could be a new file
-            # that another process has just downloaded.
+            # The unusable file is renamed while this process holds the lock. Without the lock, the
+            # file could be a new one that another process has just downloaded.
             _set_aside(path)
             http.fetch(address, path, accept, 2 * (size or 0) + _MOST_BYTES)
     return path
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """Refuses a file that is not a complete archive of plain arrays, by reading all of them."""
+    """Raises an error unless a file is a complete npz archive of plain arrays; reads all arrays."""
     with Archive(path) as archive:
         members = archive.members.values()
         claimed = sum(math.prod(member.shape) * member.dtype.itemsize for member in members)
-        # Published archives are not compressed. A compressed one could be small and fill memory.
+        # Published archives are not compressed, so their arrays take no more bytes than the file. A
+        # compressed archive is refused, because a small one could fill the memory.
         if claimed > size:
             raise ValueError(f"the arrays would take {claimed} bytes, but the file has only {size}")
         for name in archive.members:
@@ -222,7 +224,7 @@ def _check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    # The lock only saves other processes a second download. Downloads must be correct without it
+    # The lock only spares other processes a second download. Downloads must be correct without it
     # too, because some network file systems have no locks, or locks without effect.
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with contextlib.ExitStack() as stack:

@@ -2,8 +2,8 @@
 
 
 class CheckpointError(ValueError):
-    """A weight file cannot be used; the message names the file, the array, and what to do."""
+    """Raised if a weight file cannot be used; the message names the file and what to do."""
 
 
 class DownloadError(OSError):
-    """A file could not be fetched; the message names its address, and what to do."""
+    """Raised if a file cannot be downloaded; the message names its address, and what to do."""

@@ -22,16 +22,17 @@ from bit_keras.utils.partial_files import HOST, is_living
 # Timeouts in seconds: for the connection, and for each read of the response's body.
 TIMEOUT = (10, 60)
 
-# Seconds to wait before the second, third ... try of a download.
+# Seconds to wait before each further try of a download.
 PAUSES = (1, 2, 4, 8)
 
 _MAX_REDIRECTS = 5
 
-# The most bytes that are read from the connection at once.
+# The largest number of bytes that are read from the connection at once.
 _PIECE_BYTES = 1 << 16
 
-# A transfer that is slower than this, over a period of so many seconds, counts as broken off.
-# Without this bound, a server that sends a byte a minute would keep a process for years.
+# A transfer counts as broken off if it brings fewer than `_LEAST_BYTES_PER_SECOND` over a period of
+# `_PERIOD` seconds. Without this limit, a server that sends a byte a minute would keep a process
+# waiting for years.
 _LEAST_BYTES_PER_SECOND, _PERIOD = 10_000, 60.0
 
 # HTTP statuses below 500 after which a retry may succeed: request timeout, too early, too many
@@ -58,14 +59,14 @@ _PERMANENT = (
 
 
 class _Session(requests.Session):
-    """A session that leaves redirects alone: `requests` would read the whole body of each."""
+    """A session that follows no redirect; `requests` would read the whole body of each redirect."""
 
     def get_redirect_target(self, response: requests.Response) -> None:
-        """Returns None, which means that the response redirects to nowhere."""
+        """Returns None, so that `requests` takes no response for a redirect and follows none."""
 
 
 def fetch(address: str, path: Path, accept: Callable[[Path], None], most_bytes: int) -> None:
-    """Downloads an address to a temporary file beside `path` and passes that file to `accept`.
+    """Downloads an address to a temporary file; the function `accept` checks and moves that file.
 
     No other process uses the temporary file. A temporary file that a killed process has left is
     resumed, if the server's ETag is still the same.
@@ -89,8 +90,8 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None], most_bytes: 
             accept(partial)
             break
         except ValueError as error:
-            # A resumed file may have been damaged by a power cut, so it is downloaded again from
-            # the start.
+            # A resumed file that is not accepted may have been damaged by a power cut, so the
+            # address is downloaded again from the start.
             if partial is new:
                 raise DownloadError(
                     f"{without_secrets(address)} did not give the file that was asked for: {error}"
@@ -102,13 +103,14 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None], most_bytes: 
 
 
 def _download(address: str, partial: Path, most_bytes: int) -> None:
-    """Downloads an address in several tries, of which each resumes the one before."""
+    """Downloads an address; after a failure, tries again and resumes the unfinished download."""
     shown = without_secrets(address)
     for pause in (*PAUSES, None):
         try:
             _try_once(address, partial, most_bytes)
             return
-        # The original errors are not shown, because they hold the whole address.
+        # The errors of `requests` are not shown as causes, because they contain the whole address
+        # with its password or token.
         except _PERMANENT as error:
             _remove(partial)
             problem = without_secrets(str(error))
@@ -130,9 +132,10 @@ def _download(address: str, partial: Path, most_bytes: int) -> None:
 
 
 def _try_once(address: str, partial: Path, most_bytes: int) -> None:
-    """Appends the missing bytes to the temporary file, or writes it from the start."""
+    """Downloads the missing bytes into a temporary file, or the whole file from the start."""
     have, etag = _progress(partial)
-    # If the server compressed the file, its size would not be known and it could not be resumed.
+    # The server is asked not to compress the file, because a compressed transfer has no known size
+    # and cannot be resumed.
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": etag}
@@ -184,9 +187,9 @@ def _check_size(address: str, size: int, most_bytes: int) -> None:
 
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:
-    """Yields the body as it comes; raises a ConnectionError if it comes too slowly."""
+    """Yields the pieces of a response's body; raises a ConnectionError if they come too slowly."""
     start, received = time.monotonic(), 0
-    # read1 returns what has come; other functions would wait until a piece is complete.
+    # read1 returns the bytes that have arrived; read would wait until _PIECE_BYTES have arrived.
     while piece := response.raw.read1(_PIECE_BYTES, decode_content=False):
         yield piece
         received += len(piece)
@@ -210,7 +213,7 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
             ) from None
         if not response.is_redirect:
             break
-        response.close()  # The body of a redirect is not read.
+        response.close()  # The body of the redirect is not read, but dropped.
         try:
             target = urljoin(address, response.headers["Location"])
         except ValueError:
@@ -234,17 +237,18 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
 
 
 def _total(response: requests.Response) -> int | None:
-    """Returns the size of the whole file from the headers of a response, or None."""
+    """Returns the size of the whole file by a response's headers, or None if they lack it."""
     if response.status_code == 200:
         total = response.headers.get("Content-Length", "")
     else:
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
-    # A number of more than 18 digits is not a file's size, and int() refuses thousands of digits.
+    # A number of more than 18 digits is not a file's size and is ignored; int() would refuse
+    # thousands of digits.
     return int(total) if total.isdecimal() and len(total) <= 18 else None
 
 
 def _is_rest(response: requests.Response, have: int, etag: str) -> bool:
-    """Returns True if a response begins at byte `have`, or if it says that no bytes are missing."""
+    """Returns True if a response continues a file of `have` bytes or says the file is complete."""
     content = response.headers.get("Content-Range", "")
     if not have:
         return False
@@ -254,7 +258,7 @@ def _is_rest(response: requests.Response, have: int, etag: str) -> bool:
 
 
 def _progress(partial: Path) -> tuple[int, str]:
-    """Returns the size of a temporary file and its ETag; 0 bytes if the ETag is unknown."""
+    """Returns a temporary file's size and ETag, or 0 and "" if its ETag is unknown."""
     try:
         etag = _etag_path(partial).read_text("ascii")
         return (partial.stat().st_size, etag) if _ETAG.fullmatch(etag) else (0, "")
@@ -289,14 +293,14 @@ def _new_partial(path: Path) -> Path:
 
 
 def _adopt(path: Path) -> Path | None:
-    """Takes over the unfinished download of an ended process; returns its new path, or None."""
+    """Takes over an ended process's unfinished file; returns the new path, or None without one."""
     for left in _left_by_dead_processes(path):
         if left.suffix == ".partial":
             ours = _new_partial(path)
             try:
                 os.replace(left, ours)
                 os.replace(_etag_path(left), _etag_path(ours))
-            except FileNotFoundError:  # Another process took it, or its ETag is missing.
+            except FileNotFoundError:  # Another process took the file, or the file has no ETag.
                 _remove(ours)
             else:
                 return ours
@@ -304,7 +308,7 @@ def _adopt(path: Path) -> Path | None:
 
 
 def _left_by_dead_processes(path: Path) -> list[Path]:
-    """The temporary files beside `path` of processes of this machine that have ended."""
+    """Returns the temporary files for `path` that ended processes of this machine left behind."""
     owner = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(HOST)}-(\d+)-\w+\.(partial|etag)")
     matches = (owner.fullmatch(left.name) for left in path.parent.iterdir())
     return [

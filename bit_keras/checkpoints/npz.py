@@ -34,7 +34,8 @@ _LAYER = re.compile(
 # Matches the names of layers that only ResNetV2(normalization="batch") or
 # ResNetV2(standardize=False) has.
 _OTHER_NETWORK = re.compile(r"(root_block|block\d_unit\d\d+_[abc](_proj)?)_(conv2d|batch_norm)")
-# Maps the last part of a layer's name to the names of the arrays that a file holds for it.
+# Maps the last part of a layer's name to the names of the arrays that a weight file holds for such
+# a layer.
 _ARRAYS = {
     "standardized_conv2d": {"kernel"},
     "group_norm": {"gamma", "beta"},
@@ -60,7 +61,7 @@ class Contents:
 
 
 def read_contents(path: str | os.PathLike) -> Contents:
-    """Reads the architecture and head of a weight file from its headers alone.
+    """Reads the architecture and the head of a weight file from the headers of its arrays alone.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -127,7 +128,7 @@ def save_npz(model: keras.Model, path: str | os.PathLike) -> None:
 
 
 def _variables(model) -> dict[str, keras.Variable]:
-    """Maps each key of a weight file to the variable of the network that it stores."""
+    """Maps each key of a weight file to the network's variable that is stored under this key."""
     variables = {}
     for layer in model.layers:
         if _OTHER_NETWORK.fullmatch(layer.name):
@@ -157,7 +158,7 @@ def _variables(model) -> dict[str, keras.Variable]:
 
 
 def _check_storable(layer: keras.layers.Layer, variable: keras.Variable, names: set) -> None:
-    """Raises a ValueError for a quantized layer's integers, and for any other unofficial weight."""
+    """Raises a ValueError for a weight that official files cannot hold, such as an integer."""
     is_float = keras.backend.is_float_dtype(variable.dtype)
     if not is_float or (variable.name not in names and layer.quantization_mode):
         raise ValueError(
@@ -174,7 +175,8 @@ def _check_storable(layer: keras.layers.Layer, variable: keras.Variable, names: 
 
 
 def _file_shape(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    # The head is a 1x1 convolution in official files and a dense layer in ResNetV2.
+    # The head is a 1x1 convolution in official files and a dense layer in ResNetV2, so its kernel
+    # has two more axes in a file.
     return (1, 1, *shape) if key == f"{_HEAD}conv2d/kernel" else tuple(shape)
 
 
@@ -211,7 +213,7 @@ def _contents(shapes: dict[str, tuple[int, ...]], path) -> Contents:
 
 
 def _check_headers(archive: Archive, names: dict[str, str], shapes: dict[str, tuple]) -> None:
-    """Refuses a file whose keys, shapes or dtypes differ from those of the model."""
+    """Raises a CheckpointError if a file's keys, shapes or dtypes differ from the model's."""
     missing, extra = sorted(shapes.keys() - names.keys()), sorted(names.keys() - shapes.keys())
     if missing or extra:
         in_file = {key: archive.members[name].shape for key, name in _names(archive).items()}
@@ -239,14 +241,15 @@ def _listed(title: str, keys: list[str]) -> str:
 
 
 def _value(array: np.ndarray) -> Any:
-    """Returns the array; with TensorFlow, a tensor that shares the array's memory."""
+    """Returns an array as it is, or with TensorFlow as a tensor that shares the array's memory."""
     shares = keras.backend.backend() == "tensorflow" and is_shareable(array)
     return as_tensor(array) if shares else array
 
 
 def _read_finite(archive: Archive, name: str) -> np.ndarray:
     array = archive.read(name)
-    # min and max return NaN if there is one, and unlike isfinite(array) need no extra memory.
+    # The minimum and the maximum are NaN if the array holds a NaN. Unlike isfinite(array), they
+    # need no extra memory.
     if array.size and not np.isfinite([array.min(), array.max()]).all():
         raise CheckpointError(
             f"{archive.path}: {name!r} holds NaN or infinity; expected finite weights. "

@@ -21,7 +21,7 @@ _TARBALL = (
 )
 _LITERT = "is a model of LiteRT; ai_edge_litert.interpreter.Interpreter(path) reads it"
 
-# What a file is, by the end of its name.
+# Maps the end of a file's name to a description of the file and of what reads it.
 _SUFFIXES = {
     ".safetensors": _SAFETENSORS,
     ".pth": _TORCH,
@@ -43,7 +43,7 @@ _SUFFIXES = {
 
 
 def description_of(path: str | os.PathLike) -> str | None:
-    """Returns what a path or an address is and what reads it, if it is not an npz file.
+    """Returns a description of a path or address and of what reads it; None for an npz file.
 
     Args:
         path: a path, which may exist or not, or an address.
@@ -78,7 +78,7 @@ def _of_directory(path: Path) -> str:
 
 
 def _of_content(path: Path) -> str | None:
-    """Returns what the first bytes of a file say; a file may have been renamed."""
+    """Returns a description of a file by its first bytes, or None if they are not known."""
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -99,7 +99,7 @@ def _of_zip_archive(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return None  # The archive is damaged.
+        return None  # The zip archive is damaged, so its format is not known.
     if "model.weights.h5" in names:
         return _KERAS
     return _TORCH if any(name.endswith("/data.pkl") for name in names) else None

@@ -7,14 +7,15 @@ from urllib.parse import urlsplit
 
 import requests
 
-# Seconds to wait for a connection, which includes finding the server's number by its name. If
-# another server was not reached a moment ago, there is probably no network, and the wait is short.
+# Seconds to wait for a connection, including the look-up of the server's IP address. The short wait
+# is for a time at which another server was not reached a moment ago: there is probably no network.
 _WAIT, _SHORT_WAIT = 4.0, 1.0
 
-# A server that was not reached is not tried again for this number of seconds.
+# The number of seconds for which a server that could not be reached is not tried again.
 _REMEMBERED = 60.0
 
-# The time of the last try, and the problem, of each server that was not reached.
+# Maps each server (host, port) that could not be reached to the time of the last try and the
+# reason.
 _unreached: dict[tuple[str, int], tuple[float, str]] = {}
 
 
@@ -46,7 +47,8 @@ def _server(address: str) -> tuple[str, int]:
 
 
 def _try(server: tuple[str, int], wait: float) -> str | None:
-    # Finding a number by a name has no time limit of its own, so a thread waits for it.
+    # The look-up of a server's IP address has no time limit of its own, so a thread does it, and
+    # the program waits for the thread for `wait` seconds at most.
     outcome = [f"no answer within {wait:g} s"]
 
     def connect() -> None:

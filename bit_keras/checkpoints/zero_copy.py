@@ -21,12 +21,12 @@ def is_shareable(array: np.ndarray) -> bool:
 
 
 def as_tensor(array: np.ndarray) -> Any:
-    """Returns a tensor that shares the memory of an array, which must not change afterwards.
+    """Returns a tensor that shares the memory of an array; the array must not change afterwards.
 
     Args:
         array: an array for which `is_shareable` is True.
     """
     import tensorflow as tf
 
-    # tf.convert_to_tensor would copy the array.
+    # DLPack shares the array's memory with the tensor; tf.convert_to_tensor would copy the array.
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

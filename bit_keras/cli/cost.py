@@ -8,23 +8,32 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from rich.table import Table
 
-from bit_keras.cli.flags import NUMBER, SWITCH, TASK_OPTION_FLAGS, TEXT, WHOLE, Command, task_of
+from bit_keras.cli.flags import (
+    NUMBER,
+    SWITCH,
+    TASK_OPTION_FLAGS,
+    TEXT,
+    WHOLE,
+    Command,
+    given,
+    task_of,
+)
 from bit_keras.models.variants import find_variant, list_models
-from bit_keras.utils.text_table import print_table
+from bit_keras.utils.text_table import TextTable
 
 if TYPE_CHECKING:
     from bit_keras.costing.cost import Cost
     from bit_keras.data.tasks import Task
 
-# The number of images that each family was pre-trained on (arXiv 1912.11370, section 4.1).
+# The number of images that the models of each family were pre-trained on (arXiv 1912.11370, section
+# 4.1).
 _UPSTREAM_IMAGES = {"BiT-S": 1_281_167, "BiT-M": 14_197_122, "BiT-L": 300_000_000}
 
 _GIB = 2**30
 
-# A printed number: its label, the function that reads it from a cost, and the function that makes a
-# text of it. A number that is None is left out.
+# A row of a printed table: a label, a function that reads a number from a `Cost`, and a function
+# that formats the number. A row whose number is None is left out.
 _Row = tuple[str, Callable[[Any], float | None], Callable[[Any], str]]
 
 
@@ -80,8 +89,6 @@ def _run(values: flags.FlagValues) -> None:
     if values.task and values.pretrain:
         raise ValueError("--task and --pretrain were both given: give one of them.")
     task = task_of(values) if values.task else None
-    given = {name: values[name].value for _, name, _, _ in _COST_FLAGS}
-    given = {name: value for name, value in given.items() if value is not None}
     costs, plans, title = {}, {}, "A step of training"
     for name in [values.model] if values.model else list_models():
         plan = {}
@@ -89,7 +96,7 @@ def _run(values: flags.FlagValues) -> None:
             plan, title = _fine_tuning(name, task), f"The BiT-HyperRule on {task.name}"
         elif values.pretrain:
             plan, title = _pretraining(name), "The paper's pre-training"
-        plans[name] = {**plan, **given}
+        plans[name] = {**plan, **given(values, _COST_FLAGS)}
         costs[name] = cost(name, **plans[name])
     print_costs(costs, title)
     too_large = [name for name in costs if costs[name].largest_batch == 0]
@@ -98,11 +105,12 @@ def _run(values: flags.FlagValues) -> None:
 
 
 def _advice(name: str, plan: dict[str, Any]) -> str:
-    """Returns a sentence on what would make a model fit, of which not one image fits a device."""
+    """Returns advice for a model that does not fit a device with even one image: flags that fit."""
     from bit_keras.costing.cost import DTYPES, REMAT, cost
 
     def largest(dtype: str, remat: str | None) -> int:
-        with contextlib.suppress(ValueError):  # The device does not compute in this dtype.
+        # `cost` raises a ValueError for a dtype in which the device cannot compute.
+        with contextlib.suppress(ValueError):
             return cost(name, **{**plan, "dtype": dtype, "remat": remat}).largest_batch
         return 0
 
@@ -114,8 +122,8 @@ def _advice(name: str, plan: dict[str, Any]) -> str:
     ]
     choice = f"These fit: {', '.join(fitting)}" if fitting else "No dtype and no remat changes this"
     return (
-        f"none: a device has not enough memory for a single image of {name}. {choice}. Otherwise "
-        "give a --device or a --memory_gib with more memory."
+        f"The largest batch is none: a device has not enough memory for a single image of {name}. "
+        f"{choice}. Otherwise give a --device or a --memory_gib with more memory."
     )
 
 
@@ -145,7 +153,7 @@ def _pretraining(model: str) -> dict[str, int]:
 
 
 def print_costs(costs: Mapping[str, Cost], title: str) -> None:
-    """Prints the costs of several models as one table; of a single model, one number a line.
+    """Prints the costs of several models as one table, or a single model's costs as a list.
 
     Args:
         costs: the cost of each model, by the model's name.
@@ -153,23 +161,25 @@ def print_costs(costs: Mapping[str, Cost], title: str) -> None:
     """
     if len(costs) == 1:
         ((name, cost),) = costs.items()
-        table = Table(name, "", title=title, title_justify="left")
-        table.columns[1].justify = "right"
-        for label, number, form in (*_COUNTS, *_memory_rows(cost), *_TRAINING):
-            if number(cost) is not None:
-                table.add_row(label, form(number(cost)))
+        columns, right = (name, ""), ("",)
+        cells = (
+            (label, form(number(cost)))
+            for label, number, form in (*_COUNTS, *_memory_rows(cost), *_TRAINING)
+            if number(cost) is not None
+        )
     else:
         rows = [
             row
             for row in (*_COUNTS, *_TRAINING)
             if any(row[1](cost) is not None for cost in costs.values())
         ]
-        table = Table("model", title=title, title_justify="left")
-        for label, _, _ in rows:
-            table.add_column(label, justify="right")
-        for name, cost in costs.items():
-            table.add_row(name, *(form(number(cost)) for _, number, form in rows))
-    print_table(table)
+        right = tuple(label for label, _, _ in rows)
+        columns = ("model", *right)
+        cells = (
+            (name, *(form(number(cost)) for _, number, form in rows))
+            for name, cost in costs.items()
+        )
+    TextTable(title, columns, tuple(cells), right).print()
 
 
 def _memory_rows(cost: Cost) -> tuple[_Row, ...]:

@@ -1,7 +1,6 @@
-"""The command `bit-keras distill`."""
+"""`bit-keras distill`: trains a small network to predict the probabilities of a large one."""
 
-import re
-from pathlib import Path
+import functools
 
 from absl import flags
 
@@ -13,11 +12,15 @@ from bit_keras.cli.flags import (
     TRAINING_TASK_FLAGS,
     WHOLE,
     Command,
+    default_directory,
     given,
     numbers,
     options_of,
+    pretrained_of,
+    task_of,
 )
 from bit_keras.cli.pretrain import UPSTREAM_BUDGET_FLAGS
+from bit_keras.models.variants import SMALL
 
 # fmt: off
 BUDGET_FLAGS = (
@@ -29,37 +32,30 @@ BUDGET_FLAGS = (
 
 
 def _run(values: flags.FlagValues, teacher: str) -> None:
-    from bit_keras.models.variants import SMALL
     from bit_keras.runs.trained_model import find_model, is_exported
 
-    # A wrong teacher is refused here, before the import of TensorFlow below takes seconds.
+    # A wrong name of a teacher is refused here, before the import of TensorFlow below takes
+    # seconds.
     is_file = is_exported(teacher) and values.teacher_weights is None
     source = teacher if is_file else find_model(teacher, values.teacher_weights).load
-    view = {
-        "output": values.teacher_output,
-        "size": values.teacher_size,
-        "mean": numbers(values, "teacher_mean"),
-        "std": numbers(values, "teacher_std"),
-    }
-    from bit_keras.data.tasks import pretraining_task
-    from bit_keras.training.distill import check_arguments, distill
-    from bit_keras.training.options import RunOptions
-    from bit_keras.training.teachers import TeacherView
+    mean, std = numbers(values, "teacher_mean"), numbers(values, "teacher_std")
+    from bit_keras.training.distill import distill
 
     student = values.model or SMALL
-    name = re.sub(r"[^\w.-]+", "-", f"distill-{student}-{values.task}")
-    options = options_of(values)
-    arguments = {
-        "output_dir": values.output_dir or Path("runs", name),
-        "pretrained": values.weights or False,
-        "temperature": values.temperature,
-        "budget": {name: values[name].value for _, name, _, _ in BUDGET_FLAGS},
-    }
-    # Reading a task may take minutes, so everything else is checked before it.
-    check_arguments(student, **arguments, view=TeacherView(**view), options=RunOptions(**options))
-    task = pretraining_task(values.task, **given(values, TRAINING_TASK_FLAGS))
-    view = {f"teacher_{name}": value for name, value in view.items()}
-    distill(source, student, task, **arguments, **view, **options)
+    distill(
+        source,
+        student,
+        functools.partial(task_of, values, pretraining=True),
+        output_dir=values.output_dir or default_directory("distill", student, values.task),
+        pretrained=pretrained_of(values, default=False),
+        temperature=values.temperature,
+        teacher_output=values.teacher_output,
+        teacher_size=values.teacher_size,
+        teacher_mean=mean,
+        teacher_std=std,
+        budget=given(values, BUDGET_FLAGS),
+        **options_of(values),
+    )
 
 
 # fmt: off
@@ -69,8 +65,8 @@ COMMAND = Command(
     (
         (TEXT, "model", None, "the student: a model of the zoo; by default R14x0.5, a small "
          "network"),
-        (TEXT, "weights", None, "initial weights of the student: name of a checkpoint, or path of "
-         "an official npz file; by default random weights"),
+        (TEXT, "weights", None, "initial weights of the student: name of a checkpoint, path of an "
+         "official npz file, or 'none' for random weights, which are the default"),
         (TEXT, "teacher_weights", None, "weights of a teacher of the zoo: name of a checkpoint, "
          "such as ilsvrc2012, or path of an official npz file"),
         (TEXT, "teacher_output", "logits", "what the student learns of the teacher: logits, "

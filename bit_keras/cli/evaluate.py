@@ -1,4 +1,4 @@
-"""The command `bit-keras evaluate`."""
+"""`bit-keras evaluate`: evaluates a trained model on a test split."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from bit_keras.data.tasks import Task
     from bit_keras.evaluation.predictions import Predictions
 
-_LISTED = 5  # The number of worst classes, and of confusions, that are printed.
+# At most 5 of the classes with the lowest accuracy are printed, and at most 5 confusions.
+_LISTED = 5
 
 
 def _run(values: flags.FlagValues, model: str) -> None:
     from bit_keras.runs.trained_model import find_model
 
-    find_model(model, values.weights)  # A wrong name is refused before TensorFlow is imported.
+    # A wrong model name is refused here, before the import of TensorFlow below takes seconds.
+    find_model(model, values.weights)
     from bit_keras.evaluation.evaluate import prepare_evaluation, run_evaluation
 
     evaluation = prepare_evaluation(
@@ -37,20 +39,19 @@ def _run(values: flags.FlagValues, model: str) -> None:
         return
     print(
         f"{evaluation.configuration['model']} ({evaluation.configuration['weights']} weights) on "
-        f"{task.name}: {task.num_test_examples} test images at {evaluation.rule.crop} pixels"
+        f"{task.name}: {task.num_test_examples} test images at {evaluation.crop} pixels"
     )
     for note in evaluation.notes:
         print(note)
-    _, predictions = run_evaluation(evaluation, progress_bar=True)
-    print_summary(predictions, task)
+    metrics, predictions = run_evaluation(evaluation, progress_bar=True)
+    print_summary(metrics, predictions, task)
     print(f"Written to {directory}.")
 
 
-def print_summary(predictions: Predictions, task: Task) -> None:
-    """Prints accuracies, the classes with the lowest accuracy, and the frequent confusions."""
+def print_summary(metrics: dict, predictions: Predictions, task: Task) -> None:
+    """Prints accuracy, the classes with the lowest accuracy, and the most frequent confusions."""
     from bit_keras.evaluation.confusion import most_frequent_confusions
 
-    metrics = predictions.metrics()
     top5 = metrics["test_top5_accuracy"]
     print(
         f"Test accuracy {metrics['test_accuracy']:.2%} of all {metrics['num_test_examples']} test "

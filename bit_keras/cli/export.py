@@ -1,4 +1,4 @@
-"""The command `bit-keras export`."""
+"""`bit-keras export`: writes a model to a file that other programs can run."""
 
 from absl import flags
 
@@ -8,7 +8,8 @@ from bit_keras.cli.flags import LIST, SWITCH, TEXT, Command, numbers
 def _run(values: flags.FlagValues, model: str) -> None:
     from bit_keras.runs.trained_model import find_model
 
-    find_model(model, values.weights)  # A wrong name is refused before TensorFlow is imported.
+    # A wrong model name is refused here, before the import of TensorFlow below takes seconds.
+    find_model(model, values.weights)
     from bit_keras.exporters.export_model import export_model
 
     export_model(

@@ -1,7 +1,6 @@
-"""The command `bit-keras fewshot`."""
+"""`bit-keras fewshot`: measures the accuracy for several numbers of images per class."""
 
-import re
-from pathlib import Path
+import functools
 
 from absl import flags
 
@@ -16,37 +15,31 @@ from bit_keras.cli.flags import (
     TEXT,
     TRAINING_TASK_FLAGS,
     Command,
-    budget_of,
+    default_directory,
+    given,
     numbers,
     pretrained_of,
     task_of,
 )
+from bit_keras.models.variants import SMALL
 
 
 def _run(values: flags.FlagValues) -> None:
     from bit_keras.experiments.fewshot import fewshot
-    from bit_keras.models.variants import SMALL
-    from bit_keras.training.finetune import check_arguments
 
     model = values.model or SMALL
     kind = "fewshot-probe" if values.probe else "fewshot"
-    name = re.sub(r"[^\w.-]+", "-", f"{kind}-{model}-{values.task}")
-    lists = {flag: numbers(values, flag, int, "0,1,2") for flag in ("shots", "seeds")}
-    training = {
-        "pretrained": pretrained_of(values),
-        "recipe": values.recipe,
-        "budget": budget_of(values),
-    }
-    # Reading a task may take minutes, so everything else is checked before it.
-    check_arguments(model, **training)
     fewshot(
         model,
-        task_of(values),
-        output_dir=values.output_dir or Path("runs", name),
+        functools.partial(task_of, values),
+        output_dir=values.output_dir or default_directory(kind, model, values.task),
+        shots=numbers(values, "shots", int, "0,1,2"),
+        seeds=numbers(values, "seeds", int, "0,1,2"),
         probe=values.probe,
+        pretrained=pretrained_of(values),
+        recipe=values.recipe,
+        budget=given(values, BUDGET_FLAGS),
         overwrite=values.overwrite,
-        **lists,
-        **training,
     )
 
 

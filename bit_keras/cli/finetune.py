@@ -1,7 +1,6 @@
-"""The command `bit-keras finetune`."""
+"""`bit-keras finetune`: fine-tunes a network on a task."""
 
-import re
-from pathlib import Path
+import functools
 
 from absl import flags
 
@@ -17,42 +16,40 @@ from bit_keras.cli.flags import (
     TRAINING_TASK_FLAGS,
     WHOLE,
     Command,
-    budget_of,
+    default_directory,
+    given,
     numbers,
     options_of,
     pretrained_of,
     task_of,
 )
+from bit_keras.models.variants import SMALL
 
 
 def _run(values: flags.FlagValues) -> None:
     from bit_keras.experiments.seeds import finetune_seeds
-    from bit_keras.models.variants import SMALL
-    from bit_keras.training.finetune import check_arguments, finetune
+    from bit_keras.training.finetune import finetune
 
     several = values.seeds is not None
     if several and values["seed"].present:
         raise ValueError("--seed and --seeds were both given. Give one of them.")
     model = values.model or SMALL
-    name = re.sub(r"[^\w.-]+", "-", f"{model}-{values.task}")
+    words = [model, values.task, *(["seeds"] if several else [])]
+    task = functools.partial(task_of, values)
     arguments = {
-        "output_dir": values.output_dir or Path("runs", f"{name}-seeds" if several else name),
+        "output_dir": values.output_dir or default_directory(*words),
         "pretrained": pretrained_of(values),
         "recipe": values.recipe,
-        "budget": budget_of(values),
+        "budget": given(values, BUDGET_FLAGS),
         "augmentation": values.augmentation,
         "examples_per_class": values.examples_per_class,
         **options_of(values),
     }
-    # Reading a task may take minutes, so everything else is checked before it.
     if several:
         del arguments["seed"]
-        seeds = numbers(values, "seeds", int, "0,1,2")
-        check_arguments(model, **{**arguments, "output_dir": None})
-        finetune_seeds(model, task_of(values), seeds=seeds, **arguments)
+        finetune_seeds(model, task, seeds=numbers(values, "seeds", int, "0,1,2"), **arguments)
     else:
-        check_arguments(model, **arguments)
-        finetune(model, task_of(values), **arguments)
+        finetune(model, task, **arguments)
 
 
 # fmt: off

@@ -1,12 +1,20 @@
 """The description of a subcommand, and the flags that several subcommands share."""
 
+from __future__ import annotations
+
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from bit_keras.training.options import RunOptions
+
+if TYPE_CHECKING:
+    from bit_keras.data.tasks import Task
 
 WHOLE, NUMBER, TEXT, SWITCH, LIST = (
     flags.DEFINE_integer,
@@ -41,11 +49,11 @@ class Command:
 
 
 def _option_flags() -> dict[str, tuple]:
-    """Maps the name of each option in `RunOptions` that has a help text to its flag."""
+    """Returns a dict from each option of `RunOptions` that has a help text to its flag."""
     found = {}
     for option in dataclasses.fields(RunOptions):
         if "help" in option.metadata:
-            # The type of an option is T or `T | None`, such as `int | None`.
+            # An option is of a type T or `T | None`, such as `int | None`. The flag is of type T.
             kind = option.type if option.type in _DEFINE else option.type.__args__[0]
             found[option.name] = (
                 _DEFINE[kind],
@@ -76,8 +84,8 @@ OVERWRITE_FLAG = option_flags("overwrite")
 MODEL_FLAGS = (
     (TEXT, "model", None, "a model of the zoo, such as BiT-M-R50x1; by default R14x0.5, a small "
      "network with random weights"),
-    (TEXT, "weights", None, "path of an official npz file, or 'none' for random weights; by "
-     "default the model's upstream weights"),
+    (TEXT, "weights", None, "name of a checkpoint, such as ilsvrc2012, path of an official npz "
+     "file, or 'none' for random weights; by default the model's upstream weights"),
 )
 
 TASK_FLAG = (
@@ -102,7 +110,7 @@ TASK_OPTION_FLAGS = (
     (TEXT, "label_key", None, "name of the feature of a tfds: task that holds the label"),
 )
 
-# The options of a task that somebody trains on.
+# The flags for the options of a task that a network is trained on.
 TRAINING_TASK_FLAGS = (
     *TASK_OPTION_FLAGS,
     (SWITCH, "flip", None, "flip training images at random; --noflip where a flip changes the "
@@ -134,42 +142,47 @@ AUGMENTATION_FLAG = (
 
 
 def given(values: flags.FlagValues, rows: tuple[tuple, ...]) -> dict:
-    """Returns the values of the flags in these rows that differ from their defaults, by name."""
+    """Returns a dict of the flags in `rows` whose values differ from their defaults."""
     return {
         name: values[name].value for _, name, default, _ in rows if values[name].value != default
     }
 
 
-def task_of(values: flags.FlagValues):
-    """Returns the task that `TASK_FLAG` and the flags of its options ask for."""
-    from bit_keras.data.tasks import task
+def default_directory(*words: str) -> Path:
+    """Returns the directory of a run or study whose `--output_dir` is not given.
+
+    >>> default_directory("fewshot", "R14x0.5", "folder:/tmp/my images").as_posix()
+    'runs/fewshot-R14x0.5-folder-tmp-my-images'
+    """
+    return Path("runs", re.sub(r"[^\w.-]+", "-", "-".join(words)))
+
+
+def task_of(values: flags.FlagValues, pretraining: bool = False) -> Task:
+    """Returns the task that the flag `--task` and the flags for its options ask for.
+
+    Args:
+        values: the values of the flags.
+        pretraining: if True, the images may have several labels.
+    """
+    from bit_keras.data.tasks import pretraining_task, task
 
     rows = TRAINING_TASK_FLAGS if "flip" in values else TASK_OPTION_FLAGS
-    return task(values.task, **given(values, rows))
-
-
-def budget_of(values: flags.FlagValues) -> dict:
-    """Returns the arguments of `HyperRule.scaled` that the command-line flags give."""
-    return {name: values[name].value for _, name, _, _ in BUDGET_FLAGS}
+    return (pretraining_task if pretraining else task)(values.task, **given(values, rows))
 
 
 def options_of(values: flags.FlagValues) -> dict:
-    """Creates the tf.distribute strategy, and returns the fields of `RunOptions` from the flags.
+    """Returns the flags' values as arguments of `RunOptions`."""
+    return {name: values[name].value for _, name, _, _ in RUN_FLAGS}
 
-    The strategy is made here, because several workers must connect before TensorFlow computes
-    anything, such as reading a task.
+
+def pretrained_of(values: flags.FlagValues, default: bool = True) -> bool | str:
+    """Returns the value for `pretrained=` that the flag `--weights` asks for.
+
+    Args:
+        values: the values of the flags.
+        default: the value if the flag was not given.
     """
-    options = {name: values[name].value for _, name, _, _ in RUN_FLAGS}
-    RunOptions(**options)  # It refuses values out of range before TensorFlow looks for devices.
-    from bit_keras.distribution.strategy import strategy
-
-    strategy(values.strategy)
-    return options
-
-
-def pretrained_of(values: flags.FlagValues) -> bool | str:
-    """Returns the value of the constructors' argument `pretrained` for the flag `--weights`."""
-    return {None: True, "none": False}.get(values.weights, values.weights)
+    return {None: default, "none": False}.get(values.weights, values.weights)
 
 
 def numbers(

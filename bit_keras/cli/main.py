@@ -49,8 +49,8 @@ COMMANDS = {
     "vtab": vtab.COMMAND,
 }
 
-# The errors that a wrong name, a bad file or a full disk raises. The traceback of any other error
-# is printed, because it is a fault of the program.
+# The errors that a wrong name, a bad file or a full disk raises. For any other error the traceback
+# is printed, because such an error is a fault of the program.
 _USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, RuntimeError)
 
 
@@ -110,7 +110,7 @@ def _check_arguments(name: str, command: Command, given: list[str]) -> None:
 
 
 def _check_names(name: str, values: flags.FlagValues) -> None:
-    """Raises a ValueError for an unknown model or task, before anything slow is imported."""
+    """Raises a ValueError for an unknown model or task, before TensorFlow is imported."""
     if "model" in values and values.model:
         find_variant(values.model)
     if "task" in values and values.task:
@@ -151,7 +151,7 @@ def _refuse(message: str) -> int:
 
 
 def _raised_by_us(error: BaseException) -> bool:
-    """Returns True if this package or the operating system raised the error, and not a library.
+    """Returns True if bit_keras or the operating system raised an error, False if a library did.
 
     The operating system's errors about files (a full disk, no permission) are plain wherever they
     are raised.

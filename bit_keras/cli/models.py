@@ -1,15 +1,16 @@
 """`bit-keras models`: prints the models, their published checkpoints, and the cached files."""
 
 from absl import flags
-from rich.console import Console
-from rich.table import Table
 
 from bit_keras.checkpoints import cache
 from bit_keras.checkpoints.address import address_of, without_secrets
 from bit_keras.checkpoints.catalog import CHECKPOINTS, Checkpoint
 from bit_keras.cli.flags import SWITCH, Command
 from bit_keras.models.variants import VARIANTS, find_variant, list_checkpoints
-from bit_keras.utils.text_table import print_table
+from bit_keras.utils.printable import print_text
+from bit_keras.utils.text_table import TextTable
+
+_PARAMETERS = "parameters without head"
 
 
 def _run(values: flags.FlagValues, name: str | None = None) -> int:
@@ -48,11 +49,9 @@ COMMAND = Command(
 
 
 def print_models() -> None:
-    """Prints a table with a row for each model."""
-    table = Table("model", "units", "width", "upstream data", "checkpoints")
-    table.add_column("parameters without head", justify="right")
-    for variant in VARIANTS.values():
-        table.add_row(
+    """Prints a table with a row for each model of the zoo."""
+    rows = tuple(
+        (
             variant.name,
             ", ".join(map(str, variant.architecture.depths)),
             str(variant.architecture.width),
@@ -60,7 +59,10 @@ def print_models() -> None:
             str(len(list_checkpoints(variant.name)) or "never released"),
             f"{variant.architecture.parameters:,}",
         )
-    print_table(table)
+        for variant in VARIANTS.values()
+    )
+    columns = ("model", "units", "width", "upstream data", "checkpoints", _PARAMETERS)
+    TextTable("", columns, rows, right=(_PARAMETERS,)).print()
 
 
 def print_model(name: str) -> None:
@@ -71,22 +73,21 @@ def print_model(name: str) -> None:
     """
     names, variant = list_checkpoints(name), find_variant(name)
     architecture, upstream = variant.architecture, variant.upstream
-    Console().print(
+    print(
         f"{name}: units per block {architecture.depths}, width {architecture.width}, "
         f"{architecture.parameters:,} parameters without the head"
     )
     if upstream is None:
-        Console().print(f"{name} is not in the paper, and its weights are not published.")
+        print(f"{name} is not in the paper, and its weights are not published.")
         return
-    Console().print(f"upstream data: {upstream.dataset}, {upstream.classes:,} classes")
+    print(f"upstream data: {upstream.dataset}, {upstream.classes:,} classes")
     if not names:
-        Console().print(f"The weights of {name} were never released.")
+        print(f"The weights of {name} were never released.")
         return
-    Console().print(f"downloaded from: {without_secrets(address_of(''))}")
-    table = Table("pretrained=", "file", "head", "pixels", "ILSVRC-2012 top-1", "cached")
-    table.add_column("bytes", justify="right")
-    for checkpoint in (CHECKPOINTS[name, checkpoint] for checkpoint in names):
-        table.add_row(
+    print_text(f"downloaded from: {without_secrets(address_of(''))}")
+    checkpoints = (CHECKPOINTS[name, checkpoint] for checkpoint in names)
+    rows = tuple(
+        (
             checkpoint.name,
             checkpoint.file,
             f"{checkpoint.head}, {checkpoint.classes:,}",
@@ -95,14 +96,15 @@ def print_model(name: str) -> None:
             "yes" if cache.cache_path(checkpoint.file).exists() else "",
             f"{'' if checkpoint.size_is_published else '~'}{checkpoint.size:,}",
         )
-    print_table(table)
-    Console().print(
-        "~: a size that was computed from the file format; the other sizes are published."
+        for checkpoint in checkpoints
     )
+    columns = ("pretrained=", "file", "head", "pixels", "ILSVRC-2012 top-1", "cached", "bytes")
+    TextTable("", columns, rows, right=("bytes",)).print()
+    print("~: a size that was computed from the file format; the other sizes are published.")
 
 
 def print_places(name: str | None) -> None:
-    """Prints three lines for each published file: its address, its path, and its digest.
+    """Prints the address, the path and the digest of each published file, each on its own line.
 
     Args:
         name: the model whose files are shown; None is all models.
@@ -124,15 +126,11 @@ def print_places(name: str | None) -> None:
 
 
 def print_cache() -> bool:
-    """Prints whether each cached file has changed since its download; returns True if any has."""
-    changed = False
-    table = Table("file", "since its first download")
-    for path, state in cache.verify():
-        table.add_row(str(path), state)
-        changed |= state == "changed"
-    print_table(table)
-    Console().print(f"{table.row_count} files in {cache.cache_directory()}")
-    return changed
+    """Prints for each cached file whether it has changed; returns True if a file has changed."""
+    rows = tuple((str(path), state) for path, state in cache.verify())
+    TextTable("", ("file", "since its first download"), rows).print()
+    print_text(f"{len(rows)} files in {cache.cache_directory()}")
+    return any(state == "changed" for _, state in rows)
 
 
 def _accuracy(checkpoint: Checkpoint) -> str:

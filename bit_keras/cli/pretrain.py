@@ -1,7 +1,6 @@
-"""The command `bit-keras pretrain`."""
+"""`bit-keras pretrain`: trains a network from random weights, and writes a weight file."""
 
-import re
-from pathlib import Path
+import functools
 
 from absl import flags
 
@@ -13,9 +12,12 @@ from bit_keras.cli.flags import (
     TRAINING_TASK_FLAGS,
     WHOLE,
     Command,
+    default_directory,
     given,
     options_of,
+    task_of,
 )
+from bit_keras.models.variants import SMALL
 
 # fmt: off
 UPSTREAM_BUDGET_FLAGS = (
@@ -34,25 +36,19 @@ UPSTREAM_BUDGET_FLAGS = (
 
 
 def _run(values: flags.FlagValues) -> None:
-    from bit_keras.data.tasks import pretraining_task
-    from bit_keras.models.variants import SMALL
-    from bit_keras.training.options import RunOptions
-    from bit_keras.training.pretrain import check_arguments, pretrain
+    from bit_keras.training.pretrain import pretrain
 
     model = values.model or SMALL
-    budget = {name: values[name].value for _, name, _, _ in UPSTREAM_BUDGET_FLAGS}
-    name = re.sub(r"[^\w.-]+", "-", f"pretrain-{model}-{values.task}")
-    options = options_of(values)
-    arguments = {
-        "output_dir": values.output_dir or Path("runs", name),
-        "budget": {**budget, "loss": values.loss},
-        "augmentation": values.augmentation,
-        "ema": values.ema,
-    }
-    # Reading a task may take minutes, so everything else is checked before it.
-    check_arguments(model, values.recipe, **arguments, options=RunOptions(**options))
-    task = pretraining_task(values.task, **given(values, TRAINING_TASK_FLAGS))
-    pretrain(model, task, values.recipe, **arguments, **options)
+    pretrain(
+        model,
+        functools.partial(task_of, values, pretraining=True),
+        values.recipe,
+        output_dir=values.output_dir or default_directory("pretrain", model, values.task),
+        budget={**given(values, UPSTREAM_BUDGET_FLAGS), "loss": values.loss},
+        augmentation=values.augmentation,
+        ema=values.ema,
+        **options_of(values),
+    )
 
 
 # fmt: off

@@ -1,4 +1,4 @@
-"""The command `bit-keras report`."""
+"""`bit-keras report`: shows the results of finished runs beside those of the paper."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from bit_keras.cli.flags import TEXT, Command
 if TYPE_CHECKING:
     from bit_keras.experiments.report import Report
 
-# A table on a terminal has at most 4 columns of results; more columns are printed in further
-# tables.
+# A table in the terminal has at most 4 columns of results; further columns go into further tables.
 _ACROSS = 4
 
 

@@ -1,4 +1,4 @@
-"""Keeps a command running when its output is closed, cut off, or cannot show a character."""
+"""Keeps a command running if standard output is closed, or its encoding lacks a character."""
 
 import contextlib
 import os
@@ -9,14 +9,16 @@ from typing import Any, TextIO
 
 @contextlib.contextmanager
 def lasting_streams() -> Iterator[None]:
-    """Inside the block, printing never fails for the reasons below.
+    """A context manager: printing inside does not fail for a closed stream or missing character.
 
     * A stream was closed before the program started (`>&-`): its texts go nowhere. A file that is
       opened later cannot take the stream's number, so that no log line is written into it.
     * The reader of a pipe has ended (`| head`): the rest goes nowhere, and the command goes on.
     * The terminal's encoding lacks a character: it is escaped.
     """
-    for number in (0, 1, 2):  # The lowest free number is taken, so the order is important.
+    # Closed standard streams are opened on the null device, in rising order, because `os.open`
+    # takes the lowest free descriptor.
+    for number in (0, 1, 2):
         if not is_open(number):
             os.open(os.devnull, os.O_RDWR)
     with contextlib.ExitStack() as stack:
@@ -42,7 +44,7 @@ def is_open(descriptor: int) -> bool:
 
 
 class _LastingStream:
-    """A text stream whose `write` and `flush` do not fail because of its reader."""
+    """A text stream whose `write` and `flush` do not fail if the reader of the stream has ended."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -61,14 +63,15 @@ class _LastingStream:
             return len(text)
 
     def flush(self) -> None:
-        """Writes what is buffered."""
+        """Writes the buffered text, or discards it if the reader of the stream has ended."""
         try:
             self._stream.flush()
         except BrokenPipeError:
             self._write_nowhere()
 
     def _write_nowhere(self) -> None:
-        # The stream still holds the text, and would try again to write it.
+        # The stream's buffer still holds the text that could not be written. The stream's
+        # descriptor is redirected to the null device, so that `flush` discards the text.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

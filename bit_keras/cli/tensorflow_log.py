@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's own log lines from users of the command line."""
+"""Hides TensorFlow's own log lines from users of the command line."""
 
 import contextlib
 import importlib.abc
@@ -15,8 +15,8 @@ from bit_keras.cli.standard_streams import is_open
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _NO_LINES = "3"
 
-# A separate process filters standard error, so that the message is printed even if TensorFlow
-# crashes this process.
+# The program of a separate process that filters standard error. A separate process still prints the
+# last error messages if TensorFlow crashes the command itself.
 _FILTER = r"""
 import re, sys
 for line in sys.stdin.buffer:
@@ -48,7 +48,7 @@ def filtered_stderr() -> Iterator[None]:
         yield
         return
     command = [sys.executable, "-I", "-S", "-c", _FILTER]
-    # The filter process has its own session, because Ctrl-C must not stop it before this process.
+    # The filter gets its own session, so that Ctrl-C does not stop the filter before the command.
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     stderr = os.dup(2)
     os.dup2(process.stdin.fileno(), 2)

@@ -1,4 +1,4 @@
-"""The command `bit-keras time`."""
+"""`bit-keras time`: measures how long models take for one image and for a batch."""
 
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -14,12 +14,14 @@ def _run(values: flags.FlagValues, *paths: str) -> None:
 
     for path in paths:
         if not Path(path).expanduser().exists():
-            find_model(path)  # A wrong name is refused before TensorFlow is imported.
+            # A wrong model name is refused here, before the import of TensorFlow below takes
+            # seconds.
+            find_model(path)
     from bit_keras.exporters.timing import time_models
 
-    # Each model is timed in its own process, and Python's resource tracker outlives these
-    # processes. It is started before standard error is filtered, because the filter waits for every
-    # process that can write to it.
+    # Each model is timed in its own process. Python's resource tracker, a further process, outlives
+    # these processes, and `filtered_stderr` waits until every process that can write to the
+    # filtered standard error has ended. The tracker is therefore started before `filtered_stderr`.
     resource_tracker.ensure_running()
     with filtered_stderr():
         timings = time_models(paths, batch_size=values.batch_size, image_size=values.image_size)

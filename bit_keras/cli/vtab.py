@@ -1,6 +1,4 @@
-"""The command `bit-keras vtab`."""
-
-from pathlib import Path
+"""`bit-keras vtab`: fine-tunes a network on the tasks of VTAB-1k, and reports the score."""
 
 from absl import flags
 
@@ -13,26 +11,26 @@ from bit_keras.cli.flags import (
     STORE_FLAGS,
     TEXT,
     Command,
-    budget_of,
+    default_directory,
     given,
     numbers,
     pretrained_of,
 )
+from bit_keras.models.variants import SMALL
 
 
 def _run(values: flags.FlagValues) -> int:
     from bit_keras.experiments.vtab import vtab
-    from bit_keras.models.variants import SMALL
 
     model = values.model or SMALL
     metrics = vtab(
         model,
-        output_dir=values.output_dir or Path("runs", f"{model}-vtab"),
+        output_dir=values.output_dir or default_directory(model, "vtab"),
         tasks=values.tasks,
         seeds=numbers(values, "seeds", int, "0,1,2"),
         pretrained=pretrained_of(values),
         recipe=values.recipe,
-        budget=budget_of(values),
+        budget=given(values, BUDGET_FLAGS),
         overwrite=values.overwrite,
         **given(values, STORE_FLAGS),
     )

@@ -14,13 +14,13 @@ from bit_keras.utils.integers import check_integer
 
 _GIB = 2**30
 
-# The largest `memory_gib` whose number of bytes is still a finite float.
+# The largest value of the argument `memory_gib` whose number of bytes is still a finite float.
 _MOST_GIB = sys.float_info.max / _GIB
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The memory and the arithmetic that a training needs, and an estimate of its time.
+    """The memory and the arithmetic that training a network needs, and an estimate of the time.
 
     Attributes:
         resolution: height and width of the training image in pixels.
@@ -175,8 +175,9 @@ def _check_layers(model: ResNetV2, counted: Network) -> None:
 
 def _flops(net: Network, remat: str | None) -> int:
     """Returns the floating-point operations of a training step for one image."""
-    # A step takes 3 times the operations of the forward pass: the forward pass, the gradients of
-    # the inputs and the gradients of the kernels. Rematerialization adds a second forward pass.
+    # A training step takes 3 times the operations of the forward pass: the forward pass, the
+    # gradients of the inputs and the gradients of the kernels. Rematerialization adds a second
+    # forward pass.
     passes = 3 if remat is None else 4
     return 2 * passes * net.multiply_adds
 
@@ -188,7 +189,7 @@ def _peak(needed: Memory, device: Device | None) -> int:
 
 def _count(name: str, value) -> int:
     """Returns an argument as a Python int, because products of numpy integers can overflow."""
-    # Arguments are below 2**63, because TensorFlow stores sizes and steps as int64.
+    # Sizes and steps must be below 2**63, because TensorFlow stores them as int64.
     return check_integer(name, value, bits=63)
 
 

@@ -35,28 +35,32 @@ def _device(name: str, memory_gib: float | None, float32, bfloat16, float16) -> 
     return Device(name, memory_gib, MappingProxyType(peaks))
 
 
-# The speeds are for products of dense matrices; in half precision, the sums are accumulated in
+# The peak speeds are for products of dense matrices; in half precision, the sums are accumulated in
 # float32. For the float32 policy, TensorFlow computes in TF32 on NVIDIA's GPUs since Ampere, and in
-# bfloat16 on TPUs. A V100 has no bfloat16.
+# bfloat16 on TPUs. A V100 does not compute in bfloat16. The sources are NVIDIA's white papers on
+# the A100 (for the V100 SXM2), on GA102 (appendix A, RTX 3090), on Ada (appendix A, RTX 4090) and
+# on the H100 (SXM5), and the data sheet of the A100.
 DEVICES = MappingProxyType(
     {
         device.name: device
         for device in (
-            # The columns are name, GiB, and TFLOP/s in float32, mixed_bfloat16 and mixed_float16.
-            _device("V100", 16, 15.7, None, 125),  # A100 white paper, V100 SXM2 beside it
-            _device("RTX-3090", 24, 35.6, 71, 71),  # GA102 white paper, appendix A
-            _device("A100", 40, 156, 312, 312),  # A100's data sheet
-            _device("A100-80GB", 80, 156, 312, 312),  # the same
-            _device("RTX-4090", 24, 82.6, 165.2, 165.2),  # Ada white paper, appendix A
-            _device("H100", 80, 494.7, 989.4, 989.4),  # H100 white paper, SXM5
-            # cloud.google.com/tpu/docs has 123 for a chip of v3, 275 for v4 and 197 for v5e. v2 was
-            # announced with 180 for a board of four chips. In v2 and v3 TensorFlow counts each of
-            # the two cores of a chip as a device.
+            # The arguments of `_device` are the name, the memory in GiB, and the peak speeds in
+            # TFLOP/s in float32, mixed_bfloat16 and mixed_float16.
+            _device("V100", 16, 15.7, None, 125),
+            _device("RTX-3090", 24, 35.6, 71, 71),
+            _device("A100", 40, 156, 312, 312),
+            _device("A100-80GB", 80, 156, 312, 312),
+            _device("RTX-4090", 24, 82.6, 165.2, 165.2),
+            _device("H100", 80, 494.7, 989.4, 989.4),
+            # For TPUs, cloud.google.com/tpu/docs gives 123 TFLOP/s for a chip of v3, 275 for v4 and
+            # 197 for v5e. TPU v2 was announced with 180 TFLOP/s for a board of four chips.
+            # TensorFlow counts each of the two cores of a v2 or v3 chip as a device.
             _device("TPU-v2-core", 8, 22.5, 22.5, None),
             _device("TPU-v3-core", 16, 61.5, 61.5, None),
             _device("TPU-v4", 32, 275, 275, None),
             _device("TPU-v5e", 16, 197, 197, None),
-            # Half the speed of two cores of an AMD EPYC with AVX-512, for matrices of 4096x4096.
+            # The speed of a CPU core is half the measured speed of two cores of an AMD EPYC with
+            # AVX-512, on products of matrices of 4096x4096.
             _device("CPU-core", None, 0.0885, 0.196, None),
         )
     }

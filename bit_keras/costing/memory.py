@@ -31,10 +31,10 @@ _FLOAT32 = 4
 # Maps each dtype policy to the bytes of one element in its compute dtype.
 _COMPUTE_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
-# Number of full-sized tensors that the gradient of GN + ReLU holds at a time: the gradient of ReLU,
-# its products with the scale and with the centred input, and the centred input times its
-# coefficient in the gradient. The gradient of a kernel's standardization holds as many, unless it
-# is a single operation.
+# Number of tensors of the input's size that the gradient of a group normalization with ReLU holds
+# at a time: the gradient of ReLU, its products with the scale and with the centred input, and the
+# centred input times its coefficient in the gradient. The gradient of a kernel's standardization
+# holds as many tensors of the kernel's size, unless it is a single operation.
 _WORKING_COPIES = 4
 
 # Host memory in bytes, per convolution, of TensorFlow's graph of a training step, with its Python
@@ -73,7 +73,7 @@ class Memory:
 
     @property
     def device(self) -> int:
-        """The peak memory on an accelerator, in bytes."""
+        """The peak memory of training on an accelerator, in bytes, without TensorFlow's graph."""
         kept = self.weights + self.optimizer + self.gradients
         return kept + self.kernels + self.activations + self.working
 
@@ -90,7 +90,7 @@ def memory(
     remat: str | None = None,
     batch_split: int = 1,
 ) -> Memory:
-    """Returns the memory of a training step on one device.
+    """Returns the memory that a training step needs on one device, item by item.
 
     Args:
         network: the sizes of the network at the resolution of the training.
@@ -107,11 +107,12 @@ def memory(
     graph = _GRAPH_BYTES + _REMAT_GRAPH_BYTES * (remat is not None) + _LOOP_GRAPH_BYTES * is_split
     return Memory(
         weights=weights,
-        # The momentum and the decayed momentum. Measured: a step without momentum takes less
-        # memory, by 2.3 times the bytes of the weights (R50x1 and R50x2, one image of 32x32).
+        # The optimizer's memory is the momentum and the decayed momentum. In a measurement, a step
+        # without momentum took less memory, by 2.3 times the bytes of the weights (R50x1 and R50x2,
+        # one image of 32x32).
         optimizer=2 * weights,
-        # With a batch in slices, memory holds the sum of the gradients and the gradients of one
-        # slice.
+        # If the batch is processed in slices, memory holds the sum of the gradients and the
+        # gradients of one slice.
         gradients=(1 + is_split) * weights,
         kernels=kernels,
         # If the batch is processed in slices, the images of the whole batch stay in memory.
@@ -124,13 +125,13 @@ def memory(
 def _moments(
     network: Network, batch_size: int, compute: int, remat: str | None
 ) -> Iterator[tuple[int, int, int]]:
-    """Yields bytes of kernels, activations and working memory at each step of the backward pass.
+    """Yields bytes (kernels, activations, working memory) at each step of the backward pass.
 
     The steps are the units, and the last normalization at the end of the network.
     """
     before = compute * (network.images + network.pool_inputs)
-    # In float32, GN + ReLU keep a centred copy of their input. The input itself, which the max-pool
-    # and rematerialized segments keep, then takes additional memory.
+    # In float32, a group normalization with ReLU keeps a centred copy of its input. The input
+    # itself, which the max-pool and rematerialized segments keep, then takes additional memory.
     is_apart = compute == _FLOAT32
     kernels_before = compute * network.root.parameters
     for segment in _segments(network, remat):
@@ -165,7 +166,7 @@ def _kept(norms: tuple[Preactivation, ...], compute: int) -> int:
 
 
 def _working(norms: tuple[Preactivation, ...]) -> int:
-    """Returns the bytes of temporary tensors in the largest gradient of GN + ReLU for one image."""
+    """Returns the temporary bytes per image in the largest gradient of a group norm with ReLU."""
     return _WORKING_COPIES * _FLOAT32 * max(norm.elements for norm in norms)
 
 

@@ -28,12 +28,12 @@ class Convolution:
 
     @property
     def parameters(self) -> int:
-        """Number of weights of the kernel."""
+        """Number of weights in the kernel of the convolution."""
         return self.size**2 * self.channels * self.filters
 
     @property
     def multiply_adds(self) -> int:
-        """Number of multiply-adds of a forward pass, including those with zeros of the padding."""
+        """Number of multiply-adds for one image, including products with zeros of the padding."""
         return self.parameters * self.side**2
 
 
@@ -54,17 +54,17 @@ class Preactivation:
 
     @property
     def elements(self) -> int:
-        """Number of elements in the output of GN + ReLU."""
+        """Number of elements in the output of the group normalization with ReLU."""
         return self.channels * self.side**2
 
     @property
     def padded_elements(self) -> int:
-        """Number of elements in the convolution's input, which may be padded."""
+        """Number of elements in the input of the convolution that follows, with its padding."""
         return self.channels * self.padded_side**2
 
     @property
     def is_padded(self) -> bool:
-        """True if the convolution's input is a padded copy of the output of GN + ReLU."""
+        """True if the convolution that follows takes a padded copy of the normalized tensor."""
         return self.padded_side > self.side
 
 

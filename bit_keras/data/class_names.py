@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from bit_keras.data.tasks import Examples, Task
 
-# The largest number of names that a message lists.
+# The largest number of class names that an error message lists.
 _LISTED = 10
 
 
 def matched(task: Task, class_names: Sequence[str], model: str) -> Task:
-    """Returns a task with the classes of a model, in their order; images keep their class's name.
+    """Returns a task whose labels are the classes of a model; each image keeps its class's name.
 
     Names are compared in Unicode's form NFC, because some file systems store another form. A task
     of some of the classes becomes a task of all of them, in which the others have no images.
@@ -43,7 +43,7 @@ def matched(task: Task, class_names: Sequence[str], model: str) -> Task:
 
 
 def places_of_classes(task: Task, class_names: Sequence[str], model: str) -> np.ndarray:
-    """Returns the place of each class of a task among those of a model, int64 `[num_classes]`.
+    """Returns the index of each class of a task among a model's classes, int64 `[num_classes]`.
 
     Arguments and errors are those of `matched`.
     """
@@ -58,7 +58,7 @@ def places_of_classes(task: Task, class_names: Sequence[str], model: str) -> np.
 
 
 def matched_for_training(task: Task, class_names: Sequence[str] | None, model: str) -> Task:
-    """Returns a task with the classes of a model that it goes on to train, as `matched` does.
+    """Returns the task with its labels matched by name to the classes of a model to be trained.
 
     Args:
         task: the task.
@@ -101,7 +101,7 @@ def subset_note(task: Task, class_names: Sequence[str] | None) -> str:
 
 
 def comparable(name: str) -> str:
-    """Returns a name in Unicode's form NFC: file systems and archives may store other forms."""
+    """Returns a class name in Unicode's form NFC, because file systems may store other forms."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -1,4 +1,4 @@
-"""Finds the images and records that cannot be read, which TensorFlow's errors do not name."""
+"""Finds out which image or record cannot be read, because TensorFlow's errors do not name it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from bit_keras.data.decoding import decode
 from bit_keras.data.tasks import Examples, Task
 from bit_keras.utils.regular_file import read_regular_file
 
-# The errors of reading a file, parsing a record, checking a label and decoding an image.
+# The exceptions that TensorFlow raises when it fails to read a file, to parse a record, to check a
+# label or to decode an image.
 READING_ERRORS = (
     tf.errors.InvalidArgumentError,
     tf.errors.NotFoundError,
@@ -26,7 +27,7 @@ READING_ERRORS = (
     # TensorFlow raises FailedPreconditionError if the path of an image is a folder.
     tf.errors.FailedPreconditionError,
     tf.errors.DataLossError,
-    # Decoders raise these for odd images, and the file system for a failing disk.
+    # Decoders raise the following errors for odd images, and file systems for a failing disk.
     tf.errors.ResourceExhaustedError,
     tf.errors.UnimplementedError,
     tf.errors.UnknownError,
@@ -42,15 +43,15 @@ class _Source:
     elements: tf.data.Dataset
 
 
-# Maps each dataset of batches to the examples that it was made from. They are not stored as an
-# attribute of the dataset, because Keras accepts only plain datasets.
+# Maps each dataset of batches to the examples that it was made from. The examples are not stored as
+# an attribute of the dataset, because Keras accepts only plain datasets.
 _SOURCES: weakref.WeakKeyDictionary[tf.data.Dataset, _Source] = weakref.WeakKeyDictionary()
 
 
 def remember_source(
     batches: tf.data.Dataset, task: Task, examples: Examples, elements: tf.data.Dataset
 ) -> tf.data.Dataset:
-    """Returns the batches, and stores their examples, in which a corrupt image can be found later.
+    """Stores the examples of some batches, to find corrupt images later; returns the batches.
 
     Args:
         batches: the batches, which are made from the elements.
@@ -65,7 +66,7 @@ def remember_source(
 
 @contextlib.contextmanager
 def naming_unreadable(batches: Callable[[], tf.data.Dataset]) -> Iterator[None]:
-    """If the code in the `with` block cannot read an image, the error names its file or record.
+    """If the `with` block cannot read an image, the error names the image's file or record.
 
     The elements of the batches are read again, one by one, up to the first one that fails.
 
@@ -81,7 +82,7 @@ def naming_unreadable(batches: Callable[[], tf.data.Dataset]) -> Iterator[None]:
     except READING_ERRORS as error:
         source = _SOURCES.get(batches())
         problem = None if source is None else _first_problem(source)
-        # If all images can be read, the error has another cause and is raised unchanged.
+        # If all images can be read, TensorFlow's error has another cause and is raised unchanged.
         if problem is None:
             raise
         raise ValueError(
@@ -94,11 +95,13 @@ def naming_unreadable(batches: Callable[[], tf.data.Dataset]) -> Iterator[None]:
 
 def plain_message(error: tf.errors.OpError) -> str:
     """Returns the message of an error without TensorFlow's notes on nodes of a graph."""
-    # An error of a Python function ends with its type and its message, behind its traceback.
+    # If a Python function in the graph failed, TensorFlow's message holds its traceback, and then
+    # "ValueError:" with the message of that function, which is returned.
     of_python = re.findall(r"^ValueError: (.+)$", error.message, re.MULTILINE)
     if of_python:
         return of_python[-1]
-    # The traceback of the graph comes first. Names of nodes are in {{ }} and [[ ]].
+    # In other messages of TensorFlow, the traceback of the graph comes first, and names of nodes
+    # are in {{ }} and [[ ]]; these parts are cut off.
     text = error.message.rpartition("\n\n")[2]
     text = re.sub(r"\{\{.*?\}\} ?|\s*\[\[.*|\s*\[Op:.*", "", text, flags=re.DOTALL)
     asserted = text.removeprefix("assertion failed: ")
@@ -106,8 +109,8 @@ def plain_message(error: tf.errors.OpError) -> str:
 
 
 def _first_problem(source: _Source) -> str | None:
-    # The images are read in a graph, because the message of a failed Assert is shorter than it is
-    # in eager mode.
+    # The images are read in a graph, because the message of a failed Assert is longer in eager
+    # mode.
     read = tf.function(
         lambda element: decode(source.examples.read(element)["image"], source.task.background),
         reduce_retracing=True,
@@ -143,20 +146,22 @@ def _place(element: dict[str, tf.Tensor]) -> str:
     return f"record {int(element['number'])} of {path}" if "number" in element else path
 
 
-# A progress bar is shown for more images than this; fewer are decoded in a moment.
+# A progress bar is shown only for more images than this number, because fewer images are decoded in
+# a moment.
 _SHOW_PROGRESS_ABOVE = 500
 
 # An error message lists at most this number of corrupt files.
 _MAX_LISTED = 10
 
-# Number of images given to the threads at a time. Millions at once would fill the memory.
+# Number of images that are given to the decoding threads at a time. Millions of images at once
+# would fill the memory.
 _CHUNK = 1024
 
 
 def decode_all(
     images: Sequence[str | os.PathLike], skip_corrupt: bool
 ) -> list[tuple[int, int] | None]:
-    """Returns height and width of each image, and None for an image that is left out.
+    """Decodes image files; returns (height, width) of each, and None for an image left out.
 
     Args:
         images: the paths of the images.

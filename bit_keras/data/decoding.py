@@ -1,4 +1,4 @@
-"""Decodes images in TensorFlow's graph: transparency, orientation, and which reader takes a file.
+"""Decodes images in TensorFlow's graph, with their transparency and orientation.
 
 TensorFlow reads JPEG, PNG, WebP, JPEG XL, and some BMP and GIF files. Pillow reads the others:
 TIFF, AVIF, JPEG 2000, and the BMP and GIF files of which TensorFlow would lose colours.
@@ -15,20 +15,20 @@ from PIL import ImageColor
 from bit_keras.data.pillow_images import JPEG_XL, read_rgba
 from bit_keras.data.tasks import WHITE
 
-# What an exported graph, which has no Python and therefore no Pillow, reads.
+# The image formats that an exported graph reads; it has no Python and therefore no Pillow.
 READ_IN_GRAPH = (
     "JPEG, PNG, JPEG XL, WebP without animation, GIF without transparency, BMP of 24 or 32 bits "
     "or of 8-bit greys"
 )
 
-# How a file of each format begins.
+# The first bytes of JPEG files and of PNG files.
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
-# What comes before an Exif block.
+# The marks that stand before the Exif block in JPEG, PNG and WebP files.
 _EXIF_IN_JPEG, _EXIF_IN_PNG, _EXIF_IN_WEBP = b"Exif\0\0", b"eXIf", b"EXIF"
 
-# The longest header that is looked at is that of a BMP: 54 bytes and 256 colours of 4 bytes. Zeros
-# are appended to shorter files.
+# The number of bytes at the start of an image that are looked at. The longest header is that of a
+# BMP: 54 bytes and 256 colours of 4 bytes. Zeros are appended to shorter files.
 _HEADER = 54 + 1024
 _PADDING = b"\0" * _HEADER
 
@@ -74,7 +74,7 @@ def decode(
 
 @functools.cache
 def _decoder(background: tuple[int, int, int], use_pillow: bool) -> Callable:
-    """Returns the function of `decode`; traced once, because that takes 0.2 seconds."""
+    """Returns the function that `decode` calls; cached, because tracing it takes 0.2 seconds."""
 
     def decoder(image: tf.Tensor) -> tf.Tensor:
         return tf.cond(
@@ -90,15 +90,15 @@ def _decode(image: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.io.decode_image(image, channels=channels, expand_animations=False)
 
 
-# tf.data optimizes a graph again for each dataset. So the graph has few branches: it looks for the
-# marks of all formats in each image that is not plain.
+# tf.data optimizes a graph again for each dataset. So the decoder's graph has few branches: in each
+# image that is not plain, it looks for the marks of all formats.
 
 
 def _is_plain(image: tf.Tensor) -> tf.Tensor:
     """Returns True for a JPEG or PNG without transparency and without an Exif block."""
     is_jpeg, is_png = _starts_with(image, _JPEG), _starts_with(image, _PNG)
     has_exif = tf.size(_split(image, tf.where(is_jpeg, _EXIF_IN_JPEG, _EXIF_IN_PNG))) > 1
-    # A JPEG is not searched for the marks of a PNG, because copying it takes time.
+    # A JPEG is not searched for the marks of a PNG, because copying the JPEG takes time.
     png = tf.where(is_png, image, b"")
     return (is_jpeg | (is_png & ~_has_alpha(png))) & ~has_exif
 
@@ -106,13 +106,13 @@ def _is_plain(image: tf.Tensor) -> tf.Tensor:
 def _decode_with_care(
     image: tf.Tensor, background: tuple[int, int, int], use_pillow: bool
 ) -> tf.Tensor:
-    """Returns any image, with its orientation applied and without transparency."""
+    """Decodes an image of any format; applies its orientation and fills its transparent pixels."""
     padded = tf.strings.join([image, _PADDING])
     data = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 0, _HEADER), tf.uint8), tf.int32)
     is_jpeg, is_png = _starts_with(image, _JPEG), _starts_with(image, _PNG)
     is_webp = _starts_with(image, b"RIFF") & tf.equal(tf.strings.substr(padded, 8, 4), b"WEBP")
     is_animated = tf.equal(tf.strings.substr(padded, 12, 4), b"VP8X") & (data[20] // 2 % 2 == 1)
-    # A JPEG XL holds its orientation in the stream of its pixels, and its decoder applies it.
+    # TensorFlow's decoder of JPEG XL applies the orientation, so none is looked for in such a file.
     is_jpeg_xl = _starts_with(image, JPEG_XL[0]) | _starts_with(image, JPEG_XL[1])
     has_other_channels = (is_webp & ~is_animated) | is_jpeg_xl
     is_rgb = is_jpeg | is_png | _is_opaque_gif(image, padded) | _is_simple_bmp(image, data)
@@ -122,7 +122,7 @@ def _decode_with_care(
         [
             lambda: _decode(image, channels=3),
             lambda: _decode(image, channels=4),
-            lambda: _decode(image, channels=0),  # The number of channels that the image has.
+            lambda: _decode(image, channels=0),  # channels=0 keeps the image's number of channels.
             lambda: _decode_by_pillow(image, use_pillow),
         ],
     )
@@ -143,7 +143,7 @@ def _decode_by_pillow(image: tf.Tensor, use_pillow: bool) -> tf.Tensor:
 
 
 def composite(image: tf.Tensor, background: tuple[int, int, int] = WHITE) -> tf.Tensor:
-    """Returns an image of 1 to 4 channels over the background; 2 and 4 channels end in alpha."""
+    """Returns an image over a background colour; the last of 2 or 4 channels is its alpha."""
     colours = tf.where(tf.shape(image)[2] < 3, 1, 3)
     alpha = tf.cast(image[..., colours:], tf.float32) / 255
     alpha = tf.pad(alpha, [[0, 0], [0, 0], [0, 1]], constant_values=1.0)[..., :1]
@@ -157,25 +157,28 @@ def _starts_with(image: tf.Tensor, start: bytes) -> tf.Tensor:
 
 
 def _split(text: tf.Tensor, separator: bytes | tf.Tensor) -> tf.Tensor:
-    """Returns the parts before and after the first separator, or the whole text alone."""
+    """Returns the two parts around a text's first separator, or the whole text if it has none."""
     return tf.raw_ops.StringSplitV2(input=[text], sep=separator, maxsplit=1).values
 
 
 def _has_alpha(png: tf.Tensor) -> tf.Tensor:
     """Returns True for a PNG with an alpha channel or with a transparent colour."""
-    # The colour type is the 26th byte; the types 4 and 6 have alpha.
+    # The 26th byte of a PNG is its colour type; the types 4 and 6 have an alpha channel.
     is_typed = tf.strings.regex_full_match(tf.strings.substr(png, 0, 26), r"(?s)\C{25}[\x04\x06]")
     return is_typed | (tf.size(_split(_split(png, b"IDAT")[0], b"tRNS")) > 1)
 
 
 def _is_opaque_gif(image: tf.Tensor, padded: tf.Tensor) -> tf.Tensor:
     """Returns True for a GIF whose first frame fills the image and has no transparent colour."""
-    # The frame begins with a comma and its corner, and has the size of the whole image.
+    # A frame of a GIF begins with a comma, its corner and its size. The bytes `frame` begin a frame
+    # in the corner (0, 0) with the size of the whole image.
     frame = tf.strings.join([b",\0\0\0\0", tf.strings.substr(padded, 6, 4)])
     parts = _split(image, frame)
-    # Headers, colours and usual comments are shorter than this: the frame is the first one.
+    # If a frame with the size of the whole GIF begins within the first 2048 bytes, it is the GIF's
+    # first frame, because headers, colours and usual comments are shorter than that.
     is_first = (tf.size(parts) == 2) & (tf.strings.length(parts[0]) < 2048)
-    # An odd number behind this mark says that a colour is transparent.
+    # The bytes 21 F9 04 mark the settings of a GIF's frame. If the number behind these bytes is
+    # odd, a colour is transparent.
     control = tf.concat([_split(parts[0], b"\x21\xf9\x04"), [b"", b""]], axis=0)[1]
     is_transparent = tf.io.decode_raw(tf.strings.join([control, b"\0"]), tf.uint8)[0] % 2 == 1
     return _starts_with(image, b"GIF8") & is_first & ~is_transparent
@@ -190,18 +193,19 @@ def _is_simple_bmp(image: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
 
 
 def _orientation(exif: tf.Tensor, is_webp: tf.Tensor) -> tf.Tensor:
-    """Returns the orientation, 1 to 8, in the TIFF structure of an Exif block; 1 without it.
+    """Returns the orientation (1 to 8) that an Exif block gives, or 1 if it gives none.
 
     See the Exif standard (CIPA DC-008), sections 4.5.2 and 4.6.5.1: byte order, the offset of the
     first directory, and its entries of 12 bytes: tag, type, count and value.
     """
-    # In a WebP, the length comes first, in four bytes.
+    # In a WebP file, the mark of the Exif block is followed by the block's length in four bytes,
+    # which are skipped.
     exif = tf.strings.substr(tf.strings.join([exif, _PADDING]), tf.where(is_webp, 4, 0), 1 << 16)
     data = tf.cast(tf.io.decode_raw(exif, tf.uint8), tf.int32)
     is_little = data[0] == ord("I")
 
     def number(digits: tf.Tensor, length: int = 2) -> tf.Tensor:
-        """Returns numbers of 2 or 4 bytes, the last axis; the highest byte of 4 is left out."""
+        """Returns the integers in 2 or 4 bytes (the last axis), without the highest byte of 4."""
         digits = tf.where(is_little, tf.reverse(digits, [-1]), digits)
         return tf.reduce_sum(digits * [0, 256**2, 256, 1][-length:], axis=-1)
 
@@ -216,7 +220,7 @@ def _orientation(exif: tf.Tensor, is_webp: tf.Tensor) -> tf.Tensor:
 
 
 def _oriented(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Returns the image as it is to be seen."""
+    """Returns an image rotated and mirrored upright, as its Exif orientation says."""
     image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
     is_upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
     is_mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from bit_keras.data.tasks import Examples, Task
 
-# The split is a part of the task, so it does not depend on the seed of a training run.
+# The seed of the split into training and test images. The split belongs to the task, so the split
+# does not depend on the seed of a training run.
 _SPLIT_SEED = 0
 _TEST_FRACTION = 0.2
 

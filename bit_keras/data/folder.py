@@ -24,14 +24,14 @@ _TEST_FRACTION = 0.2
 
 _LAYOUT = "expected PATH/CLASS/IMAGE, or PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE"
 
-# How many images a class must have, in words.
+# Maps the least number of images that a class must have to its wording in an error message.
 _LEAST = {1: "at least one", 2: "at least two, one to train on and one for the test"}
 
 # Maps each class name to the paths of its images, relative to the task's folder. Names and paths
 # are sorted.
 _Classes = dict[str, list[str]]
 
-# The height and width of each image in pixels.
+# Maps the path of each image to its height and width in pixels.
 _Sizes = dict[str, tuple[int, int]]
 
 
@@ -111,7 +111,8 @@ def _unsplit_task(
     background: tuple[int, int, int],
 ) -> Task:
     train, test = _hold_out(classes)
-    # A class of one image has none to train on.
+    # A class of one image has no training images. If all classes have only one image, the typical
+    # size is that of the test images.
     measured = train if any(train.values()) else classes
     return Task(
         name=name,
@@ -157,7 +158,7 @@ def _image_list(root: Path, classes: _Classes) -> ImageList:
 
 
 def _source(*splits: _Classes) -> str:
-    """Returns a text that differs for another choice of files, wherever the folder is."""
+    """Returns a digest of the paths of the chosen images, relative to the folder of the task."""
     digest = hashlib.sha256()
     for classes in splits:
         for image in itertools.chain(*classes.values()):
@@ -186,7 +187,7 @@ def _find_decodable(
     least: int,
     least_classes: int = 2,
 ) -> tuple[dict[str, _Classes], _Sizes]:
-    """Returns the images of each split that can be decoded, and the sizes of all of them.
+    """Returns the decodable images of each split, and the sizes of all decodable images.
 
     Args:
         splits: the subfolder of each split.
@@ -228,7 +229,7 @@ def _find_classes(listing: FolderListing, root: Path, split: str) -> _Classes:
 
 
 def _spelled_as(training: _Classes, classes: _Classes) -> _Classes:
-    """Returns the classes of a split with their names in the form of Unicode of the training."""
+    """Renames the classes of a split to the Unicode form of their names in the training split."""
     spelling = {comparable(name): name for name in training}
     named = {spelling.get(comparable(name), name): images for name, images in classes.items()}
     return dict(sorted(named.items()))
@@ -307,7 +308,7 @@ def _hold_out(classes: _Classes) -> tuple[_Classes, _Classes]:
 
 
 def _typical_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """Returns the common (height, width) of the images, or a square with their median area.
+    """Returns (height, width): the common size of all images, or a square with their median area.
 
     The side is rounded down, so that an area below 96 * 96 stays below it, because the
     BiT-HyperRule chooses its resolution by this limit.

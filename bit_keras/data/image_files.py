@@ -12,15 +12,15 @@ from absl import logging
 from bit_keras.data.pillow_images import is_image
 from bit_keras.utils.regular_file import check_regular_file
 
-# A file with one of these suffixes is meant to be an image, so it is an error if it is none. A file
-# with another suffix is an image if its content says so.
+# A file with one of these suffixes counts as an image, and an error is raised if it is none. A file
+# with another suffix counts as an image if its content begins like an image.
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".jxl"),
     *(".tif", ".tiff", ".avif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".qoi"),
 )
 
-# Suffixes of pictures that are left out. Raw files of cameras are TIFF files, of which Pillow would
-# read a small preview.
+# Suffixes of picture files that are left out, because TensorFlow and Pillow do not read them. Raw
+# files of cameras are TIFF files, of which Pillow would read a small preview.
 _UNREADABLE = (
     *(".heic", ".heif", ".svg", ".eps", ".pdf", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf"),
     *(".rw2", ".raf", ".pef", ".srw"),
@@ -28,8 +28,9 @@ _UNREADABLE = (
 
 EXPECTED = "expected images that TensorFlow or Pillow reads, such as JPEG, PNG, WebP or TIFF files"
 
-# Folders that systems add to folders of images, in lower case, and who makes them. Some hold small
-# copies of the images, which would be in both the training and the test split.
+# Maps the names, in lower case, of folders that operating systems and storage devices add to
+# folders of images, to the reason to leave them out. Some of these folders hold small copies of the
+# images, which would be in both the training and the test split.
 _OF_SYSTEMS = {
     "__macosx": "macOS makes such folders in archives",
     "@eadir": "Synology makes such folders for thumbnails",
@@ -54,7 +55,7 @@ def why_hidden(name: str) -> str | None:
 
 
 class FolderListing:
-    """The images below a folder; it collects what it leaves out until it is logged.
+    """Lists the images below a folder, and collects the files that are left out, to log them.
 
     Args:
         root: the folder that the paths of images are relative to.
@@ -62,9 +63,11 @@ class FolderListing:
 
     def __init__(self, root: Path):
         self._root = root
-        self._named: list[tuple[str, str]] = []  # A path, and why it is left out.
-        self._kinds: Counter[str] = Counter()  # How many files of each suffix are left out.
-        # The path that each folder was read as, by its real path.
+        # `_named` holds the left-out paths that are logged, each with the reason; `_kinds` counts
+        # the left-out files by suffix; `_read` maps the real path of each folder to the path by
+        # which the folder was read.
+        self._named: list[tuple[str, str]] = []
+        self._kinds: Counter[str] = Counter()
         self._read: dict[str, str] = {}
 
     def images(self, folder: Path) -> list[str]:
@@ -81,7 +84,7 @@ class FolderListing:
         return sorted(found, key=lambda image: image.split(os.sep))
 
     def leave_out_files(self, folder: Path) -> None:
-        """Notes that the files of a folder, which has a subfolder for each class, are left out.
+        """Leaves out the files that stand beside the class folders, and notes them for the log.
 
         The subfolders belong to their classes from then on, whatever links lead to them.
         """
@@ -95,7 +98,7 @@ class FolderListing:
                 self._leave_out(entry, "it is not in the folder of a class")
 
     def log(self) -> None:
-        """Logs a warning for each picture that is left out, and one that counts all such files."""
+        """Logs a warning for each left-out picture, and one that counts all left-out files."""
         for path, reason in self._named:
             logging.warning("Left out %s: %s", path, reason)
         if self._kinds:
@@ -106,9 +109,12 @@ class FolderListing:
         try:
             entries = _entries(folder)
         except OSError:
-            yield os.fspath(folder)  # Decoding it raises the same error, which says why.
+            # A folder that cannot be read is listed as an image, so that decoding it raises this
+            # OSError again, which gives the reason.
+            yield os.fspath(folder)
             return
-        # A link may lead to a folder of another class or split, or around in a circle.
+        # A link may lead to a folder of another class or split, or around in a circle, so each real
+        # folder is read only once.
         real = os.path.realpath(folder)
         first = self._read.setdefault(real, os.fspath(folder))
         is_root = os.fspath(folder) == os.fspath(self._root)
@@ -135,7 +141,7 @@ class FolderListing:
         return name.endswith(_SUFFIXES) or (not name.endswith(_UNREADABLE) and is_image(entry.path))
 
     def _leave_out(self, entry: os.DirEntry, reason: str) -> None:
-        """Counts an entry, and names it if it may be a picture or if its content is not known."""
+        """Notes a left-out file or folder for the log, with its path if it may hold a picture."""
         if _is_folder(entry):
             self._named.append((entry.path, reason))
             return
@@ -150,7 +156,7 @@ class FolderListing:
 
 
 def not_regular(files: Sequence[str]) -> list[str]:
-    """Returns those of the files that exist and are not regular files, such as a FIFO.
+    """Returns the files that exist but are not regular files, such as a FIFO.
 
     Only folders are read, and no files, because there may be millions of them.
     """
@@ -168,7 +174,7 @@ def not_regular(files: Sequence[str]) -> list[str]:
 
 
 def _entries(folder: str | os.PathLike) -> list[os.DirEntry]:
-    """Returns the entries of a folder by name, links at the end.
+    """Returns the entries of a folder, sorted by name, with links at the end.
 
     So what can be reached both directly and through a link is reached directly.
     """
@@ -177,7 +183,7 @@ def _entries(folder: str | os.PathLike) -> list[os.DirEntry]:
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
-    # entry.is_dir() raises an error for a link to itself.
+    # For a link to itself, os.path.isdir returns False, but entry.is_dir() raises an error.
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 

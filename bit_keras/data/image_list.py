@@ -23,7 +23,7 @@ from bit_keras.utils.text_file import read_text
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageList:
-    """The paths of images, and one or several labels of each image.
+    """The paths of images, and the labels of each image: none, one or several.
 
     Attributes:
         root: the folder that the paths are relative to.
@@ -81,7 +81,7 @@ class ImageList:
         )
 
     def without_corrupt(self) -> ImageList:
-        """Opens every image and returns those that can be decoded; warns of each other one."""
+        """Decodes every image; returns the list without the corrupt ones, each with a warning."""
         sizes = decode_all(self._files(), skip_corrupt=True)
         whole = np.array([size is not None for size in sizes])
         return dataclasses.replace(
@@ -92,7 +92,7 @@ class ImageList:
         )
 
     def check_regular(self) -> None:
-        """Raises a ValueError if a path is no file: TensorFlow would wait on a FIFO for ever."""
+        """Raises a ValueError if a path is not a regular file: reading a FIFO would never end."""
         wrong = not_regular(self._files())
         if wrong:
             raise ValueError(
@@ -127,7 +127,7 @@ def load(name: str, file: str, *, skip_corrupt: bool = False, background: str = 
 
 
 def task_of_list(name: str, listing: ImageList, skip_corrupt: bool, background: str) -> Task:
-    """Returns the task of a list of images, of which some become the test split.
+    """Returns the task of a list of images; a part of the images becomes the test split.
 
     Args:
         name: the task's name.
@@ -189,7 +189,7 @@ def read_list(file: Path) -> ImageList:
 
 
 def _rows(file: Path, lines: list[str]) -> list[list[str]]:
-    """Returns the path and the names of labels in each line; raises a ValueError for a mistake."""
+    """Splits each line of a list into a path and label names; a mistake raises a ValueError."""
     rows, line_of = [], {}
     for number, line in enumerate(lines, 1):
         if not line.strip():

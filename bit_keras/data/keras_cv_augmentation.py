@@ -12,11 +12,11 @@ from bit_keras.data import transforms
 from bit_keras.data.tasks import Task
 from bit_keras.utils.nearest_name import nearest_name
 
-# The number of distortions per image and their magnitude in RandAugment, like the light setting of
-# "How to train your ViT?" (arXiv 2106.10270). In big_vision's `configs/vit_i21k.py` it is 'light2',
-# which is randaug(2, 10), and level 10 of `pp/autoaugment.py` shears by 0.3. The magnitude of
-# keras-cv is the mean of the shear. The other distortions have other scales, so this setting is
-# similar but not the same.
+# The number of distortions per image and their magnitude in RandAugment. They follow the light
+# setting of "How to train your ViT?" (arXiv 2106.10270), which big_vision's `configs/vit_i21k.py`
+# calls 'light2': randaug(2, 10), whose level 10 shears by 0.3 (`pp/autoaugment.py`). In keras-cv,
+# the magnitude is the mean of the shear. The other distortions have other scales, so this setting
+# is similar but not the same.
 _DISTORTIONS, _MAGNITUDE = 2, 0.3
 
 # The defaults of keras-cv's RandAugment: the standard deviation of the magnitude, the probability
@@ -72,10 +72,11 @@ def _branch(layer: keras.Layer, draw: _Draw, image: tf.Tensor, key: tf.Tensor) -
 
 
 def _distortions(geometric: bool) -> list[tuple[keras.Layer, _Draw]]:
-    """Returns keras-cv's layers for RandAugment, each with a function for its random numbers."""
+    """Returns keras-cv's layers for RandAugment, each with a function that draws random numbers."""
     from keras_cv import layers
 
-    # Without this dtype the layers would have the dtype of Keras' global policy, such as bfloat16.
+    # The dtype float32 is given to the layers, because they would otherwise have the dtype of
+    # Keras' global policy, such as bfloat16.
     dtype = {"dtype": "float32"}
     pixels = {"value_range": (0, 255), **dtype}
 
@@ -117,13 +118,13 @@ def _strength(key: tf.Tensor) -> tf.Tensor:
 
 
 def _signed_strength(key: tf.Tensor) -> tf.Tensor:
-    """Draws a RandAugment strength, `[1, 1]`, with a random sign."""
+    """Draws a RandAugment strength, `[1, 1]`: normal around the magnitude, with a random sign."""
     strength_key, sign_key = tf.unstack(tf.random.split(key, 2))
     return _strength(strength_key) * tf.sign(tf.random.stateless_uniform([1, 1], sign_key) - 0.5)
 
 
 def _change(key: tf.Tensor) -> tf.Tensor:
-    """Draws a RandAugment change, `[1, 1]`: uniform between minus and plus the magnitude."""
+    """Draws a number, `[1, 1]`, uniformly between minus and plus RandAugment's magnitude."""
     return tf.random.stateless_uniform([1, 1], key, -_MAGNITUDE, _MAGNITUDE)
 
 
@@ -131,7 +132,7 @@ def _change(key: tf.Tensor) -> tf.Tensor:
 def _naming_the_remedy() -> Iterator[None]:
     try:
         yield
-    # A keras-cv that does not fit the other packages may raise any exception.
+    # A keras-cv that does not fit the other packages may raise any exception, so all are caught.
     except Exception as error:
         raise ImportError(
             "The augmentation 'rand_augment' needs keras-cv, which cannot be imported or used "
@@ -140,11 +141,11 @@ def _naming_the_remedy() -> Iterator[None]:
         ) from error
 
 
-# Maps an augmentation's name to the argument of `pipeline.train_batches` that takes it, and to the
-# function that makes it for a task.
+# Maps the name of an augmentation to the argument of `pipeline.train_batches` that takes the
+# augmentation, and to the function that makes the augmentation for a task.
 _TABLE: dict[str, tuple[str, Callable[[Task], transforms.View | transforms.Mix]]] = {
     # If a task forbids random crops, its labels depend on positions in the image, so RandAugment
-    # does not shift or rotate the image either.
+    # does not shift or shear the image either.
     "rand_augment": ("distort", lambda task: rand_augment(geometric=task.random_crop)),
     "cutmix": ("mix", lambda task: transforms.cutmix),
 }
@@ -180,7 +181,7 @@ def checked(names: str | None) -> str | None:
 
 
 def arguments(names: str | None, task: Task) -> dict[str, transforms.View | transforms.Mix]:
-    """Returns the augmentations with these names as keyword arguments of `pipeline.train_batches`.
+    """Returns the named augmentations as keyword arguments of `pipeline.train_batches`.
 
     Raises:
         ImportError: keras-cv is missing or broken.

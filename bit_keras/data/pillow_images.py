@@ -1,4 +1,4 @@
-"""Reads images with Pillow, for the formats that TensorFlow does not read, and recognises them."""
+"""Recognises image files, and reads those that TensorFlow does not read, with Pillow."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 
 from bit_keras.utils.regular_file import check_regular_file
 
-# The formats that Pillow may read here. It knows more, but they are documents, stubs without a
-# decoder, or formats such as EPS for which it starts another program.
+# The formats that Pillow may read here. The other formats of Pillow are documents, stubs without a
+# decoder, or formats such as EPS for which Pillow starts another program.
 _FORMATS = (
     *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM"),
     *("PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM"),
@@ -21,7 +21,8 @@ _FORMATS = (
 # The tags of a TIFF that say how many bits a pixel has, and whether 0 is white.
 _BITS, _PHOTOMETRIC = 258, 262
 
-# The beginning of JPEG XL, which TensorFlow reads and Pillow does not know, and of HEIC.
+# The first bytes of JPEG XL files, which TensorFlow reads and Pillow does not, and of HEIC files,
+# which neither reads.
 JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _HEIC = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)
 
@@ -36,7 +37,7 @@ def is_image(path: str | os.PathLike) -> bool:
             file.seek(0)
             with Image.open(file, formats=_FORMATS):
                 return True
-    except Exception:  # Pillow's decoders raise errors of many kinds.
+    except Exception:  # Pillow raises exceptions of many types, so all are caught.
         return False
 
 
@@ -56,8 +57,8 @@ def read_rgba(encoded: bytes) -> np.ndarray:
             upright = ImageOps.exif_transpose(image)
     except Image.UnidentifiedImageError:
         raise ValueError(_unknown(encoded)) from None
-    except Exception as error:  # Pillow's decoders raise errors of many kinds.
-        raise ValueError(f"Pillow cannot read it: {error}") from None
+    except Exception as error:  # Pillow raises exceptions of many types, so all are caught.
+        raise ValueError(f"Pillow cannot read the image: {error}") from None
     if upright.mode.startswith("I"):
         greys = np.asarray(upright).astype(np.int64) >> (bits - 8)
         upright = Image.fromarray((255 - greys if is_inverted else greys).astype(np.uint8))
@@ -65,15 +66,17 @@ def read_rgba(encoded: bytes) -> np.ndarray:
 
 
 def _grey_levels(image: Image.Image) -> tuple[int, bool]:
-    """Returns the number of bits of 16-bit greys, and whether 0 is white in them.
+    """Returns the number of bits of a grey pixel, by default 16, and True if 0 means white.
 
     Raises:
         ValueError: the greys have 32 bits.
     """
-    # Pillow scales the greys of a PGM file to 16 bits, but its mode says 32.
+    # Pillow scales the greys of a PGM file to 16 bits, although the image's mode, "I", means 32
+    # bits.
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
         raise ValueError(
-            "its greys have 32 bits, for which no white is defined; save it with 8 or 16 bits"
+            "the image has greys of 32 bits, for which no white is defined; save it with 8 or 16 "
+            "bits"
         )
     tags = getattr(image, "tag_v2", {})
     return tags.get(_BITS, (16,))[0], tags.get(_PHOTOMETRIC) == 0

@@ -102,8 +102,8 @@ def train_batches(
         .batch(rule.batch_size, drop_remainder=True)
     )
     if mix is not None:
-        # Only one batch at a time goes through mixup or CutMix, because these operations already
-        # run in parallel.
+        # Only one batch at a time goes through mixup or CutMix, because the operations of mixup and
+        # CutMix already run in parallel.
         batches = batches.enumerate(start=start_step).map(mixed, num_parallel_calls=1)
     if finish is not None:
         batches = batches.map(finish, num_parallel_calls=1)
@@ -113,25 +113,26 @@ def train_batches(
         .prefetch(_PREFETCH)
         .with_options(_shared_by_rows())
     )
-    # If reading fails, the bad image is in the next batch or in the batches prepared in advance.
+    # A corrupt image that makes reading fail is in the next batch or in the batches prepared in
+    # advance, so it is looked for in the elements of these batches.
     first_elements = elements.take((1 + _PREFETCH) * rule.batch_size)
     return remember_source(batches, task, task.train, first_elements)
 
 
 def test_batches(  # Of the test split; it is no test.
     task: Task,
-    rule: HyperRule,
+    crop: int,
     batch_size: int,
     finish: Finish | None = None,  # noqa: PT028
 ) -> tf.data.Dataset:
-    """Returns the whole test split once, in its fixed order.
+    """Returns batches of the whole test split, with each image once, in a fixed order.
 
-    Each image is resized to `rule.crop` by `rule.crop` pixels (bilinear, without antialiasing), and
-    is not cropped.
+    Each image is resized to `crop` by `crop` pixels (bilinear, without antialiasing), and is not
+    cropped.
 
     Args:
         task: the task.
-        rule: the hyper-parameters; only `crop` is used.
+        crop: side in pixels of the resized images.
         batch_size: number of images in a batch; the last batch may be smaller.
         finish: as for `train_batches`.
 
@@ -142,7 +143,7 @@ def test_batches(  # Of the test split; it is no test.
 
     def example(element: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         read = task.test.read(element)
-        image = resize(decode(read["image"], task.background), rule.crop)
+        image = resize(decode(read["image"], task.background), crop)
         return preprocess(image), _hot(read["label"], task.num_classes)
 
     num_batches = -(-task.num_test_examples // batch_size)
@@ -171,7 +172,7 @@ def _shared_by_rows() -> tf.data.Options:
 
 
 def _hot(label: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Returns float32 `[num_classes]` with a 1 for the label, or for each label of a vector."""
+    """Returns float32 `[num_classes]` with a 1 for each label; `label` is a scalar or a vector."""
     hot = tf.one_hot(label, num_classes)
     return hot if label.shape.rank == 0 else tf.minimum(tf.reduce_sum(hot, axis=0), 1.0)
 
@@ -189,22 +190,23 @@ def _augment(image: tf.Tensor, task: Task, rule: HyperRule, key: tf.Tensor) -> t
 
 
 def _key(seed: int, stream: int, position: tf.Tensor) -> tf.Tensor:
-    """Returns the seed of a stateless random operation, two integers."""
+    """Returns the seed, two integers, of the random operation at one position in a stream."""
     return tf.random.fold_in(tf.constant([seed, stream], tf.int64), position)
 
 
 def _shuffled_forever(examples: Examples, seed: int, first: int) -> tf.data.Dataset:
-    """Returns endless shuffled epochs, without the first `first` elements."""
+    """Returns endless shuffled epochs of a task's elements, without the first `first` elements."""
     first_epoch, seen = divmod(first, examples.num_examples)
     elements = examples.elements()
     buffer = examples.shuffle_buffer or examples.num_examples
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        # tf.random.set_seed changes only the graph of this function. Without it, the user's global
-        # seed would change the shuffling.
+        # Within this function, tf.random.set_seed changes only the function's own graph. Without
+        # the call, the user's global seed would change the shuffling.
         tf.random.set_seed(1)
         key = _key(seed, _SHUFFLE, number)
-        # Dataset.shuffle takes a seed of one number, of which it uses 31 bits.
+        # Dataset.shuffle takes one number of 31 bits as its seed, which is drawn here from the key
+        # of two numbers.
         shuffle_seed = tf.random.stateless_uniform([], key, 0, tf.int32.max, tf.int64)
         return elements.shuffle(buffer, shuffle_seed, reshuffle_each_iteration=False)
 

@@ -35,8 +35,9 @@ _IMAGE, _LABEL = "image/encoded", "image/class/label"
 # image without labels may lack the second feature, but 100 such records in a row are unlikely.
 _LOOKED_AT = 100
 
-# Bytes before and after the content of a record. The header is the length (8 bytes) and its
-# checksum (4 bytes); the footer is the checksum of the content (4 bytes).
+# Number of bytes before and after the content of a record in a TFRecord file. The header is the
+# length of the content (8 bytes) and its checksum (4 bytes); the footer is the checksum of the
+# content (4 bytes).
 _HEADER, _FOOTER = 12, 4
 
 
@@ -117,7 +118,7 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     if blank:
         raise ValueError(
             f"{file}: line {blank[0]} of {len(names)} is blank. Expected the name of a class on "
-            "each line, because the labels are numbers of lines. Write the name, or remove the "
+            "each line, because a label is the number of a line. Write the name, or remove the "
             "line."
         )
     return names
@@ -188,7 +189,7 @@ def elements(files: list[str]) -> tf.data.Dataset:
 
 
 def parse(record: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
-    """Returns the encoded image of a record and its labels, int64 `[k]`.
+    """Parses a record; returns its encoded image and its labels, int64 `[k]`.
 
     Args:
         record: the bytes of a `tf.train.Example`.

@@ -1,4 +1,4 @@
-"""Which subfolders of a folder of images are splits, and not classes."""
+"""Finds out which subfolders of a folder of images are splits and not classes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bit_keras.data.image_files import why_hidden
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
 
-# The names of split folders, in any case. A folder of photographs of trains may be called "train"
-# too, so one such name beside others is a class.
+# The names of split folders, in upper or lower case. A single folder with such a name beside other
+# folders is a class, because photographs of trains may be in a folder called "train".
 SPELLINGS = {
     TRAINING: ("train", "training"),
     VALIDATION: ("val", "valid", "validation", "dev"),
@@ -28,7 +28,7 @@ _HOW_TO_NAME = (
 
 
 def find_splits(root: Path) -> dict[str, str]:
-    """Returns the names of the split folders of a folder by kind: training, validation, test.
+    """Returns the split folders in a folder by kind of split: training, validation, test.
 
     The folder is split if its subfolders have the names of a training split and of a validation
     split, of a test split, or of both (`SPELLINGS`), and there are no others. Hidden subfolders do
@@ -67,15 +67,15 @@ def find_splits(root: Path) -> dict[str, str]:
 
 
 def visible_subfolders(folder: Path) -> list[str]:
-    """Returns the names of the subfolders that are not hidden, sorted."""
+    """Returns the names of a folder's subfolders, sorted, without hidden ones."""
     with os.scandir(folder) as entries:
-        # entry.is_dir() raises an error for a link to itself.
+        # For a link to itself, os.path.isdir returns False, but entry.is_dir() raises an error.
         folders = [entry.name for entry in entries if os.path.isdir(entry.path)]
     return sorted(name for name in folders if not why_hidden(name))
 
 
 def _is_called_train(name: str) -> bool:
-    """Returns True for names such as "train_set", "2017-train" and "Training images"."""
+    """Returns True if a word in a name begins with "train", as in "train_set" or "2017-train"."""
     return any(word.startswith("train") for word in re.split(r"[^a-z]+", name.casefold()))
 
 

@@ -33,17 +33,19 @@ class StandardTask:
 # classification" (the smaller side of an image is 500).
 TASKS = MappingProxyType(
     {
-        # The labels of the test split of ILSVRC-2012 were never published.
+        # The labels of the test split of ILSVRC-2012 were never published, so the validation split
+        # is used in its place.
         "imagenet2012": StandardTask("imagenet2012:5.*.*", TYPICAL_SIZE, test="validation"),
         "cifar10": StandardTask("cifar10:3.*.*", (32, 32)),
         "cifar100": StandardTask("cifar100:3.*.*", (32, 32)),
         "oxford_iiit_pet": StandardTask("oxford_iiit_pet:4.*.*", (375, 500)),
-        # The training split has 1020 images, ten of each class. The validation split is not used.
+        # The training split of Flowers has 1020 images, ten of each class. The validation split is
+        # not used.
         "oxford_flowers102": StandardTask("oxford_flowers102:2.*.*", (500, 500)),
     }
 )
 
-# Maps two task names of the paper's table to the names of these datasets in TFDS.
+# Maps the paper's names of two tasks to the names of their datasets in TFDS.
 ALIASES = MappingProxyType({"pets": "oxford_iiit_pet", "flowers": "oxford_flowers102"})
 
 

@@ -11,15 +11,16 @@ import tensorflow as tf
 from bit_keras.data.tasks import Examples, Task
 from bit_keras.utils.integers import check_integer
 
-# These numbers make the random choices of this file independent of each other for the same seed.
+# The random choices of this file are seeded with the user's seed and one of these numbers, so that
+# choices of different kinds are independent.
 _FEW_SHOT, _HOLD_OUT = 3, 4
 
-# The largest number of images, and the largest fraction of all images, that a test split made here
-# has. big_vision holds out 51 200 images of ImageNet-21k (`configs/bit_i21k.py`); a small data set
-# has too few.
+# A test split that is made here has at most this number of images, and at most this fraction of all
+# images. The number is that of images that big_vision holds out of ImageNet-21k
+# (`configs/bit_i21k.py`); a small data set has too few images for it.
 _MAX_TEST, _TEST_FRACTION = 51_200, 0.1
 
-# The number of records that are read first, to see how many labels an image has.
+# The number of examples that are read in advance, to check that each image has one label.
 _LOOKED_AT = 100
 
 
@@ -66,7 +67,7 @@ def few_shot_positions(task: Task, examples_per_class: int, seed: int = 0) -> np
 def hold_out(
     task: Task, fraction: float, seed: int = 0, *, first_of_stream: bool = False
 ) -> tuple[Task, Examples]:
-    """Returns the task without some of its training examples, and the examples held out.
+    """Returns the task without some of its training examples, and these held-out examples.
 
     They are drawn at random by position: no label is read, no image is decoded, and only a mask of
     the positions is held in memory. (The official code takes the last 1 or 2 % of the training
@@ -136,7 +137,7 @@ def read_labels(examples: Examples) -> np.ndarray:
 
 
 def subset(examples: Examples, chosen: np.ndarray) -> Examples:
-    """Returns the examples at some positions, held in memory but not decoded.
+    """Returns the examples at the given positions, held in memory but not decoded.
 
     Args:
         examples: the examples to choose from.
@@ -145,8 +146,8 @@ def subset(examples: Examples, chosen: np.ndarray) -> Examples:
     mask = np.zeros(examples.num_examples, bool)
     mask[chosen] = True
     streamed = where(examples, mask)
-    # The examples are held in one tf.data batch. A numpy array of bytes would drop zero bytes at
-    # the end of an encoded image.
+    # The examples are held as the tensors of one tf.data batch, because a numpy array of bytes
+    # would drop zero bytes at the end of an encoded image.
     held = streamed.elements().batch(len(chosen)).get_single_element()
     return dataclasses.replace(
         streamed,
@@ -156,7 +157,7 @@ def subset(examples: Examples, chosen: np.ndarray) -> Examples:
 
 
 def where(examples: Examples, mask: np.ndarray) -> Examples:
-    """Returns the examples where a mask is True; reading stops after the last one of them.
+    """Returns the examples for which a mask is True; reading stops after the last one of them.
 
     Args:
         examples: the examples to choose from.
@@ -184,7 +185,7 @@ def where(examples: Examples, mask: np.ndarray) -> Examples:
 
 
 def one_label_each(task: Task, examples: Examples) -> Examples:
-    """Converts the labels of a multi-label task, in which each image has one label, to scalars.
+    """Converts labels of a multi-label task to scalars; each image must have exactly one label.
 
     Only examples with a `shuffle_buffer` are accepted, because the numbers of their labels are not
     known in advance. The first of them are checked here, and each one when it is read.

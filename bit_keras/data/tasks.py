@@ -1,12 +1,14 @@
-"""The class of classification tasks, and the table by which a task's name gives the task."""
+"""The class `Task`, and the table that maps the name of a task to the module that loads it."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import os
 import re
+import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 # The colour behind the transparent pixels of images: red, green and blue.
 WHITE = (255, 255, 255)
+
+# The fields of a task that the caller of `task` may set as options, for every kind of task.
+_CHOICES = ("flip", "random_crop")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +57,7 @@ class Examples:
     shuffle_buffer: int | None = None
 
     def dataset(self) -> tf.data.Dataset:
-        """Returns the examples in the fixed order; encoded images stay encoded."""
+        """Returns a dataset of the examples in their fixed order; encoded images stay encoded."""
         return self.elements().map(self.read)
 
 
@@ -88,8 +93,8 @@ class Task:
         options: the options with which the function `task` made this task.
         location: the real path of the folder that holds the images; empty for other tasks.
         note: a sentence about the splits, which a run prints; it may be empty.
-        chosen: the values of `flip` and `random_crop` that the function `task` was asked for, where
-            they differ from those of the name. The configuration of a training has them.
+        natural: the values of `flip` and `random_crop` that the task had when it was first made,
+            before its caller chose others; None takes the values of these fields.
     """
 
     name: str
@@ -107,9 +112,12 @@ class Task:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     location: str = ""
     note: str = ""
-    chosen: dict[str, bool] = dataclasses.field(default_factory=dict)
+    natural: Mapping[str, bool] | None = None
 
     def __post_init__(self):
+        if self.natural is None:
+            natural = {choice: getattr(self, choice) for choice in _CHOICES}
+            object.__setattr__(self, "natural", natural)
         splits = {"training": self.train, "validation": self.validation, "test": self.test}
         for split, examples in splits.items():
             if examples is not None:
@@ -117,10 +125,10 @@ class Task:
 
     @property
     def identity(self) -> dict[str, str | int]:
-        """The entries of a run's configuration that say which data it used."""
-        # A run of an earlier version, which had no such option, can be continued.
-        code = "#{:02x}{:02x}{:02x}".format(*self.background)
-        background = {"background": code} if self.background != WHITE else {}
+        """The entries of a run's configuration that identify the task and its data."""
+        # A white background is not recorded in the configuration, so that a run of an earlier
+        # version, which had no choice of the background, can be continued.
+        background = {"background": self._colour_code} if self.background != WHITE else {}
         return {
             "task": self.name,
             "num_examples": self.num_examples,
@@ -130,37 +138,52 @@ class Task:
             **background,
         }
 
+    @property
+    def chosen(self) -> dict[str, bool]:
+        """The values of `flip` and `random_crop` that the caller chose in place of the task's own.
+
+        The configuration of a training has them.
+        """
+        values = {choice: getattr(self, choice) for choice in _CHOICES}
+        return {choice: v for choice, v in values.items() if v != self.natural[choice]}
+
     def record(self) -> TaskRecord:
-        """Returns what a run and its model keep of the task that it trained on."""
+        """Returns the description of this task that is saved with a run and with its model."""
         return TaskRecord(
             class_names=tuple(self.class_names),
             name=self.name,
-            options={key: _kept(key, value) for key, value in self.options.items()},
+            options={
+                **{key: _kept(key, value) for key, value in self.options.items()},
+                **self.chosen,
+            },
             several_labels=self.several_labels,
-            flip=self.flip,
-            random_crop=self.random_crop,
             source=self.source,
             location=self.location,
+            background=self._colour_code,
         )
 
     @property
+    def _colour_code(self) -> str:
+        return "#{:02x}{:02x}{:02x}".format(*self.background)
+
+    @property
     def num_classes(self) -> int:
-        """The number of classes."""
+        """The number of classes of the task."""
         return len(self.class_names)
 
     @property
     def num_examples(self) -> int:
-        """The number of training examples."""
+        """The number of training examples of the task."""
         return self.train.num_examples
 
     @property
     def num_test_examples(self) -> int:
-        """The number of test examples."""
+        """The number of test examples of the task."""
         return self.test.num_examples
 
 
 def _kept(option: str, value: Any) -> Any:
-    """Returns the value of an option; a directory as an absolute path."""
+    """Returns the value of a task's option as a run records it; directories become absolute."""
     if value is None or not option.endswith("_dir"):
         return value
     return os.path.abspath(os.path.expanduser(value))
@@ -186,7 +209,7 @@ TYPICAL_SIZE = (350, 400)
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """The name of a task, or the beginning of its name, and the module that loads it.
+    """A row of the table of tasks: a task's name or its beginning, and the module that loads it.
 
     Attributes:
         prefix: a whole name; or the beginning of a name, if it ends in ":" or "/".
@@ -211,7 +234,7 @@ class _Row:
         return self.prefix[-1] in ":/"
 
     def fits(self, name: str) -> bool:
-        """Returns True if a task's name has the prefix of this row of the table."""
+        """Returns True if this row of the table of tasks is the one for a task's name."""
         return name.startswith(self.prefix) if self.has_argument else name == self.prefix
 
 
@@ -280,7 +303,7 @@ def pretraining_task(name: str, **options: Any) -> Task:
 
 
 def evaluation_task(name: str, **options: Any) -> Task:
-    """Returns the task that a name means, to evaluate a trained model on.
+    """Returns the task with a name such as "cifar10", for the evaluation of a trained model.
 
     It is the task that `task` returns, except that a folder without splits may have a single class,
     and classes of one image, because all of its images may be test images (`Task.whole`).
@@ -296,7 +319,10 @@ def evaluation_task(name: str, **options: Any) -> Task:
 
 
 def as_task(given: Any, by_name: Callable[[str], Task] = task) -> Task:
-    """Returns the task that a caller gave, by its name or as a `Task`.
+    """Returns the task that a caller gave: its name, a `Task`, or a function that makes it.
+
+    The command line gives a function, so that the other arguments are checked before the data of
+    the task are read.
 
     Args:
         given: the caller's argument.
@@ -307,6 +333,9 @@ def as_task(given: Any, by_name: Callable[[str], Task] = task) -> Task:
     """
     if isinstance(given, str):
         return by_name(given)
+    # Other objects that can be called, such as a network, are refused below.
+    if isinstance(given, types.FunctionType | functools.partial):
+        given = given()
     if isinstance(given, Task):
         return given
     raise TypeError(
@@ -344,13 +373,9 @@ def check_task_name(name: str, pretraining: bool = False) -> _Row:
     raise ValueError(f"Unknown task {name!r}. Did you mean {nearest!r}? Known: {_forms(rows)}.")
 
 
-# The fields of a task that its caller may choose, whatever the kind of the task.
-_CHOICES = ("flip", "random_crop")
-
-
 def _load(row: _Row, name: str, function: str, options: dict[str, Any]) -> Task:
-    # The task's module is imported here, because it imports this module, and packages that other
-    # tasks do not need.
+    # The module that loads the task is imported only here, because it imports the present module,
+    # and also packages that other tasks do not need.
     loader = importlib.import_module(f"bit_keras.data.{row.module}")
     parameters = inspect.signature(loader.load).parameters.values()
     known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
@@ -358,7 +383,7 @@ def _load(row: _Row, name: str, function: str, options: dict[str, Any]) -> Task:
         if option not in (*known, *_CHOICES):
             raise ValueError(
                 f"The task {name!r} takes no option {option!r}. Its options are: "
-                f"{', '.join(known) or 'none'}; and {' and '.join(_CHOICES)}, as of every task."
+                f"{', '.join(known) or 'none'}; and {' and '.join(_CHOICES)}, which every task has."
             )
     asked = {choice: options.pop(choice, None) for choice in _CHOICES}
     for choice, value in asked.items():
@@ -367,12 +392,8 @@ def _load(row: _Row, name: str, function: str, options: dict[str, Any]) -> Task:
     load = getattr(loader, function, loader.load)
     argument = [name.removeprefix(row.prefix)] if row.has_argument else []
     made = load(name, *argument, **options)
-    chosen = {
-        choice: bool(value)
-        for choice, value in asked.items()
-        if value not in (None, getattr(made, choice))
-    }
-    return dataclasses.replace(made, **chosen, chosen=chosen, options={**options, **chosen})
+    chosen = {choice: bool(value) for choice, value in asked.items() if value is not None}
+    return dataclasses.replace(made, **chosen, options=options)
 
 
 def _forms(rows: tuple[_Row, ...]) -> str:

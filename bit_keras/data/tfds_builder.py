@@ -24,7 +24,7 @@ def prepared(
     data_dir: str | os.PathLike | None = None,
     manual_dir: str | os.PathLike | None = None,
 ) -> DatasetBuilder:
-    """Returns the builder of a dataset of TFDS; downloads and prepares it at its first use.
+    """Returns the builder of a TFDS dataset; downloads and prepares the dataset at its first use.
 
     Args:
         task: name of the task, for messages.
@@ -44,7 +44,7 @@ def prepared(
             f"The task {task!r} has no name of a dataset. Write it after the colon, such as "
             f"{task + 'beans'!r}."
         )
-    # TFDS takes `~` for the name of a folder.
+    # TFDS does not replace `~` by the home directory, but takes it for the name of a folder.
     data_dir, manual_dir = (path and os.path.expanduser(path) for path in (data_dir, manual_dir))
     builder = _find(task, name, data_dir)
     # A TFDS builder has no splits until its dataset is prepared.
@@ -102,7 +102,7 @@ def check_disjoint(task: str, builder: DatasetBuilder, train: str, test: str) ->
 
 
 def _ranges(builder: DatasetBuilder, split: str) -> list[tuple[str, range]]:
-    """Returns the splits in an expression such as "train[:80%]+test", with ranges of positions."""
+    """Returns the splits in a text such as "train[:80%]+test", each with its range of positions."""
     from tensorflow_datasets.core import ReadInstruction
 
     splits = builder.info.splits
@@ -201,8 +201,8 @@ def _prepare(task: str, name: str, builder: DatasetBuilder, manual_dir) -> None:
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     try:
         builder.download_and_prepare(download_config=config)
-    # The dataset's code, its server or a missing package may raise any exception. The advice to the
-    # user is the same for all.
+    # The dataset's code, its server or a missing package may raise any exception, so all are
+    # caught. The advice to the user is the same for all.
     except Exception as error:
         manual = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ""
         raise OSError(

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 # shuffled as a whole in memory. CIFAR is a third of this size, and ImageNet is 300 times as large.
 _SMALL = 2**29
 
-# Size in bytes of the shuffle buffer for larger splits, enough for 2200 images of ImageNet. A
-# process that reads batches of 512 images at 128 pixels then needs less than 2 GB, of which
-# TensorFlow takes 0.8 GB (tests/benchmarks/pipeline_memory.py).
+# Size in bytes of the shuffle buffer for splits above `_SMALL` bytes, enough for 2200 images of
+# ImageNet. A process that reads batches of 512 images at 128 pixels then needs less than 2 GB, of
+# which TensorFlow takes 0.8 GB (tests/benchmarks/pipeline_memory.py).
 _SHUFFLED = 2**28
 
 # Assumed bytes of an image if the size of the dataset is not known: the mean of ImageNet (144 GiB
@@ -60,7 +60,7 @@ class Label:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Says which features of a TFDS example give the image and the label, and how.
+    """Says which feature of a TFDS example is the image, and how the label is computed.
 
     Attributes:
         image_key: the name of the feature that is the image.
@@ -89,7 +89,7 @@ def load(
     data_dir: str | os.PathLike | None = None,
     manual_dir: str | os.PathLike | None = None,
 ) -> Task:
-    """Returns a dataset of TFDS as a task; downloads and prepares it at its first use.
+    """Returns a TFDS dataset as a task; downloads and prepares the dataset at its first use.
 
     Images stay encoded, and features that are not needed are not parsed. Grey images become RGB.
     Labels of a split of more than half a gibibyte are checked only when they are read.
@@ -253,8 +253,9 @@ def _is_label(feature) -> bool:
     return isinstance(feature, features.ClassLabel) and bool(feature.num_classes)
 
 
-# For the image and for the label: a function that checks whether a TFDS feature can be used, the
-# text that describes such a feature in error messages, and its index in TFDS' supervised_keys.
+# Maps "image" and "label" to a function that checks whether a TFDS feature can be used for it, the
+# text that describes such a feature in error messages, and the feature's index in TFDS'
+# supervised_keys.
 _FEATURES = {
     "image": (_is_image, "an Image, or a uint8 Tensor [H, W, C], with 1, 3 or 4 channels", 0),
     "label": (_is_label, "a ClassLabel with a known number of classes", 1),
@@ -262,7 +263,7 @@ _FEATURES = {
 
 
 def _choose_feature(task: str, info: DatasetInfo, kind: str, asked: str | None) -> str:
-    """Returns the name of the image or label feature: the user's choice, or the most likely one."""
+    """Returns the name of a TFDS dataset's image or label feature: as asked, or the likeliest."""
     fits, expected, place = _FEATURES[kind]
     fitting = [key for key, feature in info.features.items() if fits(feature)]
     supervised = info.supervised_keys[place] if info.supervised_keys else None
@@ -291,7 +292,8 @@ def _examples(task: str, builder: DatasetBuilder, split: str, reading: Reading) 
         elements=lambda: _elements(task, builder, split, reading),
         read=lambda element: {**element, "image": _rgb(element["image"], reading.pixel_scale)},
         labels=_labels(task, builder, split, reading.label) if reads_labels else None,
-        # TFDS stores examples in random order, so a buffer shuffles them well enough.
+        # TFDS stores examples in random order, so a buffer that holds a part of them shuffles them
+        # well enough.
         shuffle_buffer=None if is_small else _SHUFFLED // example_bytes,
     )
 
@@ -349,7 +351,7 @@ def _read(
 
 
 def _rgb(image: tf.Tensor, pixel_scale: int) -> tf.Tensor:
-    """Returns an RGB image, uint8 `[H, W, 3]`, or an encoded image unless its pixels are scaled."""
+    """Returns an image as RGB, or an encoded image unchanged if its pixels are not to be scaled."""
     if pixel_scale != 1:
         return decode(image) * tf.constant(pixel_scale, tf.uint8)
     if image.dtype == tf.string or image.shape[-1] == 3:
@@ -358,7 +360,7 @@ def _rgb(image: tf.Tensor, pixel_scale: int) -> tf.Tensor:
 
 
 def _median_size(examples: Examples) -> tuple[int, int]:
-    """Returns height and width of a square with the median area of some of the images."""
+    """Returns (height, width) of a square with the median area of a task's first images."""
     some = examples.dataset().take(_MEASURED)
     images = some.map(lambda example: tf.shape(decode(example["image"])))
     areas = [height * width for height, width, _ in images.as_numpy_iterator()]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# A function from a whole image, uint8 `[H, W, 3]`, and a key to a training image, float32
-# `[crop, crop, 3]` in [0, 255].
+# A function `(image, random seed) -> training image`. It takes a whole image, uint8 `[H, W, 3]`,
+# and returns float32 `[crop, crop, 3]` in [0, 255].
 View = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 # A function `(images, labels, random seed) -> (mixed images, mixed labels)`, such as mixup. Images
@@ -18,9 +18,9 @@ View = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 # The ranges of an Inception crop's share of the image's area, and of its width divided by its
-# height. They are those of Google's code for this recipe (big_vision, `pp/ops_image.py`,
-# get_inception_crop) and of TensorFlow's sample_distorted_bounding_box. In the Inception paper
-# (arXiv 1409.4842) a crop covers at least 8 %.
+# height. Google's code (big_vision, `pp/ops_image.py`, get_inception_crop) and TensorFlow's
+# sample_distorted_bounding_box have the same ranges. In the Inception paper (arXiv 1409.4842) a
+# crop covers at least 8 %.
 AREA = (0.05, 1.0)
 ASPECT_RATIO = (0.75, 1.33)
 
@@ -40,7 +40,7 @@ def preprocess(images: tf.Tensor) -> tf.Tensor:
 
 
 def checked_label(label: tf.Tensor, num_classes: int, subject: str = "a label") -> tf.Tensor:
-    """Returns a label (or vector of labels) with a check that runs when the example is read.
+    """Returns a label (or vector of labels) whose range is checked when the example is read.
 
     Args:
         label: int64, a scalar or a vector.
@@ -113,8 +113,8 @@ def mixup(
         alpha: parameter of the Beta distribution, above 0.
         key: two integers, the seed of the weight.
     """
-    # A Beta variable is a ratio of two Gamma variables. They are float64, because with alpha = 0.1
-    # a float32 Gamma variable underflows to 0 once in 6000 draws, and 0 / 0 is NaN.
+    # A Beta variable is x / (x + y) for two Gamma variables x and y. They are float64, because with
+    # alpha = 0.1 a float32 Gamma variable underflows to 0 once in 6000 draws, and 0 / 0 is NaN.
     x, y = tf.unstack(tf.random.stateless_gamma([2], key, alpha, dtype=tf.float64))
     weight = tf.cast(x / (x + y), tf.float32)
     return _mixed(images, weight), _mixed(labels, weight)
@@ -122,8 +122,8 @@ def mixup(
 
 def _mixed(batch: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     partners = (1 - weight) * tf.roll(batch, shift=-1, axis=0)
-    # Computing `partners` first lets TensorFlow reuse the memory of the batch for the product and
-    # the sum.
+    # The weighted partner images are computed first, which lets TensorFlow reuse the memory of the
+    # batch for the weighted images and for the sum.
     with tf.control_dependencies([partners]):
         return weight * batch + partners
 

@@ -22,7 +22,8 @@ from bit_keras.data.tfds_tasks import Label
 
 GROUPS = NATURAL, SPECIALIZED, STRUCTURED = "natural", "specialized", "structured"
 
-# The numbers of training and of validation images, "train800val200" in the benchmark's code.
+# The numbers of images that VTAB-1k takes from the training split and from the validation split;
+# the benchmark's code calls this choice "train800val200".
 NUM_TRAIN = 800
 NUM_VALIDATION = 200
 
@@ -38,8 +39,8 @@ _MIN_OBJECTS, _MAX_OBJECTS = 3, 10
 # The vehicles Car, Van and Truck are the first three of KITTI's types of objects.
 _VEHICLE_TYPES = 3
 
-# Images without vehicles get this distance in metres. It is larger than the last boundary of the
-# distance classes, so these images are a class of their own.
+# The distance in metres that images without vehicles get. It is larger than the last boundary of
+# the distance classes, so these images are a class of their own.
 _NO_VEHICLE = 1000.0
 
 
@@ -62,7 +63,7 @@ def clevr_distance(example: dict) -> tf.Tensor:
 
 
 def kitti_distance(example: dict) -> tf.Tensor:
-    """Returns the distance interval, 0 to 2, of a KITTI image's nearest vehicle; 3 without one."""
+    """Returns a KITTI image's class: the nearest vehicle's distance interval, 3 for no vehicle."""
     objects = example["objects"]
     metres = objects["location"][:, 2]
     is_vehicle = objects["type"] < _VEHICLE_TYPES
@@ -108,7 +109,7 @@ _DSPRITES_ORIENTATION = Label(
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The end of a TFDS split, without its first `percent` percent.
+    """A part of a TFDS split: the examples that follow its first `percent` percent.
 
     The number of examples before it is rounded down, as in the benchmark's code.
     """
@@ -117,13 +118,13 @@ class Part:
     percent: int = 0
 
     def start(self, counts: Mapping[str, int]) -> int:
-        """Returns the index of the first example in this part of a TFDS split."""
+        """Returns the index of the part's first example in the whole TFDS split."""
         return counts[self.split] * self.percent // 100
 
 
 @dataclasses.dataclass(frozen=True)
 class VtabTask:
-    """A task of VTAB-1k.
+    """A task of VTAB-1k: its dataset in TFDS, its splits, its label and its augmentations.
 
     Attributes:
         group: one of `GROUPS`.
@@ -137,7 +138,6 @@ class VtabTask:
         pixel_scale: factor of the pixels.
         flip: True if a horizontal flip keeps the label.
         random_crop: True if a random crop keeps the label.
-        harness: the name of the dataset in the benchmark's code, if it is another version.
     """
 
     group: str
@@ -149,7 +149,6 @@ class VtabTask:
     pixel_scale: int = 1
     flip: bool = True
     random_crop: bool = True
-    harness: str | None = None
 
     def splits(self, counts: Mapping[str, int]) -> tuple[str, str]:
         """Returns the training and the test split as TFDS expressions such as "train[:800]".
@@ -177,7 +176,7 @@ def _clevr(label: Label) -> VtabTask:
 
 
 def _dsprites(label: Label, **kwargs) -> VtabTask:
-    # dSprites has only a training split, and its pixels are 0 and 1.
+    # dSprites has only a training split, and its pixels are 0 and 1, so they are multiplied by 255.
     return VtabTask(
         STRUCTURED,
         "dsprites:2.*.*",
@@ -210,8 +209,7 @@ TASKS = MappingProxyType(
             Part("train", 80),
             image_size=(375, 500),
             # TFDS 4.9.10 has only version 4.0.0 of Oxford-IIIT Pet, which adds bounding boxes to
-            # the same images and labels.
-            harness="oxford_iiit_pet:3.*.*",
+            # the same images and labels. The benchmark's code reads version 3.
         ),
         "sun397": VtabTask(NATURAL, "sun397/tfds:4.*.*", image_size=(300, 400)),
         "svhn": VtabTask(NATURAL, "svhn_cropped:3.*.*", _TENTH),
@@ -247,8 +245,7 @@ TASKS = MappingProxyType(
             random_crop=False,
             # TFDS 4.9.10 can read version 3.1.0 of KITTI but prepare only 3.3.0, which was made
             # with another development kit. Version 3.3.0 has the same images, but may split the
-            # videos in another way.
-            harness="kitti:3.1.0",
+            # videos in another way. The benchmark's code reads version 3.1.0.
         ),
     }
 )

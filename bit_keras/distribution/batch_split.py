@@ -21,14 +21,14 @@ from bit_keras.layers.standardized_conv2d import StandardizedConv2D, ready_kerne
 from bit_keras.utils import keras_internals
 from bit_keras.utils.integers import check_integer
 
-# Maps a loss's reduction to True if the gradient of a batch is the sum of the gradients of its
-# slices, or False if it is their weighted mean. Keras wraps a loss that is not a keras.losses.Loss
-# into one with the default reduction.
+# Maps the reduction of a loss to True if the gradient of a batch is the sum of the gradients of its
+# slices, and to False if it is their weighted mean. Keras wraps a loss that is not a
+# keras.losses.Loss into one with the default reduction.
 _IS_SUM = {"sum_over_batch_size": False, "mean": False, "sum": True}
 
 
 def check_batch_split(model: keras.Model, slices: Any, own_train_step: bool) -> int:
-    """Checks the number of slices in which a model trains on a batch; returns it as a Python int.
+    """Checks the number of slices into which a model cuts a batch; returns it as a Python int.
 
     Raises:
         ValueError: `slices` is not a positive integer, or the model cannot train in several slices.
@@ -37,8 +37,8 @@ def check_batch_split(model: keras.Model, slices: Any, own_train_step: bool) -> 
     if slices > 1 and keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"batch_split={slices} needs Keras' TensorFlow backend, but the backend is "
-            f"{keras.backend.backend()!r}. Leave it at 1, and give the optimizer "
-            "gradient_accumulation_steps."
+            f"{keras.backend.backend()!r}. Leave batch_split at 1, and give the "
+            "optimizer gradient_accumulation_steps."
         )
     if slices > 1 and own_train_step:
         raise ValueError(
@@ -71,7 +71,7 @@ def split_train_step(model: keras.Model, data: Any, slices: int) -> dict:
     is_sum = _is_sum(model)
     batch = keras.utils.unpack_x_y_sample_weight(data)
     samples = _num_samples(batch)
-    # XLA needs slices of equal size, because it must know the size when it compiles.
+    # XLA needs slices of equal size, because the size must be known when XLA compiles the step.
     count = _number_of_equal(samples, slices) if model.jit_compile else _at_most(samples, slices)
     weights = model.trainable_weights
     layers = _standardizing_layers(model)
@@ -92,10 +92,10 @@ def split_train_step(model: keras.Model, data: Any, slices: int) -> dict:
             outputs = keras_internals.call_for_training(model, part[0])
             part_loss = _part_of_loss(model, part, outputs, share, is_sum)
             scaled = model.optimizer.scale_loss(part_loss)
-            # The gradients are computed with the opposite sign and subtracted. TensorFlow's graph
-            # optimizer would join a chain of additions into one operation with a temporary
-            # variable; inside nested loops that variable is left behind, and the next iteration
-            # fails (ALREADY_EXISTS).
+            # The gradients are computed with the opposite sign and subtracted from the totals. If
+            # they were added, TensorFlow's graph optimizer would join the additions into one
+            # operation with a temporary variable; inside nested loops that variable is left behind,
+            # and the next iteration fails (ALREADY_EXISTS).
             falling = -scaled
         parts = tape.gradient(falling, [*weights, *ready])
         has_gradient[:] = [part is not None for part in parts]
@@ -157,7 +157,7 @@ def _standardizing_layers(model: keras.Model) -> list[StandardizedConv2D]:
 
 
 def _is_plain(operation: keras.Operation) -> bool:
-    """Returns True if a layer's class is Keras' or bit_keras', and it is not rematerialized."""
+    """Returns True for a layer of Keras or bit_keras that is neither rematerialized nor Lambda."""
     is_known = type(operation).__module__.partition(".")[0] in ("bit_keras", "keras")
     is_again = getattr(
         operation, "is_rematerialized", False
@@ -166,11 +166,12 @@ def _is_plain(operation: keras.Operation) -> bool:
 
 
 def _through(tape: Any, kernels: list, gradients: list, weights: list) -> list:
-    """Returns the gradients of the weights from the gradients of the standardized kernels."""
+    """Returns the gradients of the weights, given the gradients of the standardized kernels."""
     found = [pair for pair in zip(kernels, gradients, strict=True) if pair[1] is not None]
     if not found:
         return [None] * len(weights)
-    # Kernels whose gradient is None are left out: TensorFlow would use ones instead of None.
+    # Kernels whose gradient is None are left out, because TensorFlow would use ones instead of
+    # None.
     kernels, gradients = map(list, zip(*found, strict=True))
     return tape.gradient(kernels, weights, output_gradients=gradients)
 
@@ -182,7 +183,7 @@ def _sum(direct: Any, through: Any) -> Any:
 
 
 def _is_sum(model: keras.Model) -> bool:
-    """Returns True if the slices' gradients are added, and False if their mean is taken."""
+    """Returns True if the model's losses are sums over samples, and False if they are means."""
     reductions = {
         getattr(loss, "reduction", "sum_over_batch_size")
         for loss in keras.tree.flatten(model.loss)
@@ -200,7 +201,7 @@ def _is_sum(model: keras.Model) -> bool:
 
 
 def _num_samples(batch: Any) -> Any:
-    """Returns the number of samples: an integer if it is known, otherwise a tensor."""
+    """Returns the number of samples in a batch: an int if it is known, otherwise a tensor."""
     import tensorflow as tf
 
     first = next(rows for rows in keras.tree.flatten(batch) if rows is not None)
@@ -214,7 +215,7 @@ def _at_most(samples: Any, slices: int) -> Any:
 
 
 def _number_of_equal(samples: Any, slices: int) -> Any:
-    """Returns the smallest number, at least `slices`, of slices of equal size.
+    """Returns the smallest number, at least `slices`, of equal slices that make up a batch.
 
     It is at most the number of samples.
     """
@@ -228,7 +229,7 @@ def _number_of_equal(samples: Any, slices: int) -> Any:
 
 
 def _extent(index: Any, samples: Any, count: Any, equal: bool) -> tuple:
-    """Returns the index of a slice's first sample, and its number of samples."""
+    """Returns the position of a slice's first sample in the batch, and the slice's size."""
     start = index * samples // count
     if equal or (isinstance(samples, int) and samples % count == 0):
         return start, samples // count
@@ -245,7 +246,7 @@ def _slice(rows: Any, start: Any, size: Any) -> Any:
 
 
 def _part_of_loss(model: keras.Model, part: Any, outputs: Any, share: Any, is_sum: bool) -> Any:
-    """Returns the part of the batch's loss that comes from one slice."""
+    """Returns the part of a batch's loss that the samples of one slice contribute."""
     import tensorflow as tf
 
     x, y, sample_weight = part
@@ -253,8 +254,8 @@ def _part_of_loss(model: keras.Model, part: Any, outputs: Any, share: Any, is_su
     share = tf.cast(share, loss.dtype)
     if not is_sum:
         return loss * share
-    # A summed loss contains the regularization once, but each slice's loss contains all of it, so
-    # the surplus is subtracted.
+    # The summed loss of a batch contains the regularization losses once, but the loss of each slice
+    # contains all of them. The surplus is subtracted from each slice's loss.
     for loss_of_weights in keras_internals.additional_losses(model):
         loss -= (1 - share) * tf.cast(loss_of_weights, loss.dtype)
     return loss

@@ -35,21 +35,21 @@ def refuse_unsupported(model: keras.Model) -> None:
         raise ValueError(
             f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps} was asked for "
             f"under {where}, but Keras would update the weights inside a tf.cond, where replicas "
-            "cannot exchange gradients. Leave it None and set model.batch_split, which averages "
-            "the gradients of slices of one batch; or train on one device."
+            "cannot exchange gradients. Pass None and set model.batch_split, which averages the "
+            "gradients of slices of one batch; or train on one device."
         )
     if any(reduction(loss) == "mean_with_sample_weight" for loss in keras.tree.flatten(model.loss)):
         raise ValueError(
             f'A loss with reduction="mean_with_sample_weight" was asked for under {where}, but '
-            "each replica would divide by the sum of its own weights. Use the default reduction "
-            "and divide the weights by their mean."
+            "each replica would divide by the sum of its own sample weights. Use the default "
+            "reduction, and divide the weights by their mean."
         )
     if getattr(optimizer, "ema_overwrite_frequency", None):
         raise ValueError(
             f"ema_overwrite_frequency={optimizer.ema_overwrite_frequency} was asked for under "
             f"{where}, but Keras would overwrite the weights inside a tf.cond, in which replicas "
-            "cannot exchange values. Leave it None; fit replaces the weights by their averages "
-            "when it ends."
+            "cannot exchange values. Pass None; at its end, fit replaces the weights by their "
+            "averages."
         )
 
 
@@ -64,7 +64,7 @@ def reduction(loss: Any) -> str | None:
 
 
 def may_be_empty(inputs: Any) -> bool:
-    """Returns True if this is one of several replicas, and its part of a batch may be empty.
+    """Returns True if the caller runs on a replica whose share of a batch may have no samples.
 
     The number of samples is then unknown while the step is traced.
     """
@@ -83,7 +83,7 @@ def may_be_empty(inputs: Any) -> bool:
 
 
 def call_on_samples(call: Callable[[Any], Any], inputs: Any) -> Any:
-    """Returns `call(inputs)`; replaces an empty batch by one sample, and drops that output."""
+    """Returns `call(inputs)`; an empty batch gets one sample of zeros, whose output is dropped."""
     import tensorflow as tf
 
     rows = tf.shape(keras.tree.flatten(inputs)[0])[0]

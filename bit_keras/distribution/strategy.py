@@ -31,7 +31,7 @@ _EXAMPLE = (
 
 
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
-    """Returns the `tf.distribute` strategy of a name; build and compile models in its `scope()`.
+    """Returns the `tf.distribute` strategy for a name; build and compile models in its `scope()`.
 
     A process has one strategy, which each further call returns, because TensorFlow mixes up the
     messages of two strategies over the same devices. With several workers, call this function
@@ -104,7 +104,7 @@ def _entered(name: str) -> tf.distribute.Strategy:
 
 
 def _found() -> str:
-    """Returns the name of the strategy for the devices of this machine."""
+    """Returns the name of the strategy that fits the devices of this machine."""
     if _cluster_of_environment():
         return "multi_worker"
     if tf.config.list_physical_devices("TPU") or _tpu_of_environment():
@@ -113,8 +113,8 @@ def _found() -> str:
 
 
 def _mirrored(_: str) -> tf.distribute.Strategy:
-    # The local devices are passed by name, because with a TF_CONFIG TensorFlow's default would be
-    # the devices of all workers.
+    # The devices of this machine are passed by name. Without names, TensorFlow would take the
+    # devices of all workers if TF_CONFIG is set.
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
@@ -175,7 +175,7 @@ def _check_reachable(place: str) -> None:
 
 
 def _cluster_of_environment() -> dict[str, list[str]]:
-    """Maps each job in the variable TF_CONFIG to its workers' addresses; {} without workers.
+    """Returns the addresses of the workers of each job in TF_CONFIG; {} if it names no workers.
 
     Raises:
         ValueError: TensorFlow would not understand TF_CONFIG, or it names parameter servers.
@@ -215,7 +215,7 @@ def _check_cluster(cluster: dict[str, list[str]], task: dict) -> None:
     addresses = []
     for job, hosts in cluster.items():
         if not isinstance(hosts, list):
-            raise ValueError(f"{job} {hosts!r} is not a list of HOST:PORT")
+            raise ValueError(f"{job} {hosts!r} is not a list of addresses HOST:PORT")
         addresses += hosts
     for address in addresses:
         _check_address(address)
@@ -226,7 +226,7 @@ def _check_cluster(cluster: dict[str, list[str]], task: dict) -> None:
             "the cluster names several chiefs; expected one chief, and the others as workers"
         )
     job, index = task.get("type"), task.get("index")
-    # The names are searched as a list, because `job` may be an unhashable value from JSON.
+    # `job` is searched in a list of names, because a value from JSON may be unhashable.
     if job not in list(cluster):
         raise ValueError(f"the task type {job!r} is not a job of the cluster, {sorted(cluster)}")
     if not is_integer(index) or not 0 <= index < len(cluster[job]):
@@ -236,7 +236,7 @@ def _check_cluster(cluster: dict[str, list[str]], task: dict) -> None:
 def _check_address(address: object) -> None:
     host_and_port = re.fullmatch(r".+:(\d+)", address) if isinstance(address, str) else None
     if host_and_port is None:
-        raise ValueError(f"{address!r} is not HOST:PORT")
+        raise ValueError(f"the address {address!r} is not HOST:PORT")
     if not 1 <= int(host_and_port[1]) <= _LAST_PORT:
         raise ValueError(f"the port of {address!r} is not from 1 to {_LAST_PORT}")
 

@@ -1,4 +1,4 @@
-"""A training or test step on all replicas of a tf.distribute strategy, for Keras' trainer."""
+"""Runs a training or test step on all replicas of a tf.distribute strategy for Keras' trainer."""
 
 import contextlib
 import threading
@@ -12,7 +12,7 @@ from bit_keras.utils import keras_internals
 
 
 def replica_spec(element_spec: Any) -> Any:
-    """Returns the TensorSpecs of one replica's data, from those of all replicas of a worker."""
+    """Returns the TensorSpecs of one replica's data, given those of all replicas of a worker."""
     import tensorflow as tf
 
     def first(spec: Any) -> Any:
@@ -24,7 +24,7 @@ def replica_spec(element_spec: Any) -> Any:
 
 
 def distributed_function(model: keras.Model, step: Callable) -> Callable:
-    """Returns the function that Keras calls for `steps_per_execution` steps on every replica.
+    """Returns the function with which Keras runs `steps_per_execution` steps on all replicas.
 
     Args:
         model: a compiled model with several replicas.
@@ -34,7 +34,9 @@ def distributed_function(model: keras.Model, step: Callable) -> Callable:
 
     strategy = model.distribute_strategy
     steps = model.steps_per_execution
-    samples = threading.local()  # MirroredStrategy runs each replica in a thread of its own.
+    # Each replica has its own number of samples, because MirroredStrategy runs each replica in its
+    # own thread.
+    samples = threading.local()
 
     def step_on_replica(data: Any, share_out: bool) -> Any:
         if share_out:
@@ -51,15 +53,16 @@ def distributed_function(model: keras.Model, step: Callable) -> Callable:
     @tf.autograph.experimental.do_not_convert
     def one_execution(iterator: Any) -> Any:
         batch = iterator.get_next()
-        # The step waits for get_next, which fails at the end of the data. Otherwise operations that
-        # do not need the batch, such as weight decay, would run before it fails.
+        # The step waits for get_next, which fails at the end of the data. Otherwise, operations
+        # that do not need the batch, such as weight decay, would run before get_next fails.
         with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
             outputs = one_step(batch)
         return outputs if steps == 1 else _further_steps(one_step, iterator, outputs, steps)
 
     if not model.run_eagerly:
-        # one_execution calls the plain Python function one_step, because collective operations lose
-        # their keys in a tf.function inside the loop of another one.
+        # Inside its tf.function, one_execution calls one_step as a plain Python function, because
+        # collective operations lose their keys in a tf.function inside the loop of another
+        # tf.function.
         one_execution = tf.function(one_execution, reduce_retracing=True)
         one_step_alone = tf.function(one_step, reduce_retracing=True)
     else:
@@ -68,8 +71,8 @@ def distributed_function(model: keras.Model, step: Callable) -> Callable:
     def function(iterator: Any) -> Any:
         if isinstance(iterator, tf.distribute.DistributedIterator):
             return one_execution(iterator)
-        # This path is for train_on_batch and test_on_batch. A step returns means over replicas; the
-        # exact metrics are computed from the metrics' variables, as in fit and evaluate.
+        # train_on_batch and test_on_batch use this branch. A step returns means over the replicas;
+        # the exact metrics are computed from the metrics' variables, as in fit and evaluate.
         logs = one_step_alone(next(iterator), share_out=True)
         return keras_internals.reported_metrics(model, logs)
 
@@ -95,7 +98,7 @@ def _further_steps(one_step: Callable, iterator: Any, outputs: Any, steps: int) 
 
 @contextlib.contextmanager
 def _reducing_before_applying(model: keras.Model, samples: threading.local) -> Iterator[None]:
-    """In the `with` block, the optimizer sums gradients over replicas first, before it clips them.
+    """Inside the `with` block, the optimizer first sums gradients over replicas, then clips them.
 
     Keras sums the gradients last, after clipping them and after the check for overflow. The
     optimizer is changed only while a step is traced (or runs eagerly), and outside of the replicas,
@@ -121,7 +124,7 @@ def _reducing_before_applying(model: keras.Model, samples: threading.local) -> I
 
 
 def _global_gradients(grads: list, count: Any) -> list:
-    """Returns the gradients summed over replicas, weighted by samples if `count` is given."""
+    """Returns the gradients summed over replicas; with `count`, weighted by numbers of samples."""
     import tensorflow as tf
 
     replica = tf.distribute.get_replica_context()

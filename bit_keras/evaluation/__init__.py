@@ -1,1 +1,1 @@
-"""Measures trained networks: predictions, accuracies, the linear probe, and pictures of them."""
+"""Measures trained networks: predictions, accuracies, linear probes, and pictures of results."""

@@ -1,4 +1,4 @@
-"""The confusion matrix: counts which class a model predicts for images of which class."""
+"""The confusion matrix: how many test images of each true class are predicted as each class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,12 @@ from bit_keras.data.tasks import Task
 from bit_keras.evaluation.plots import save_figure, shorten
 from bit_keras.evaluation.predictions import Predictions
 
-# A matrix of up to 15 classes has counts in its cells, and one of up to 40 has class names along
-# its axes. In a matrix of more than 1000 classes, neighbouring classes share a row.
+# The picture of a confusion matrix shows counts in the cells for up to 15 classes, and class names
+# along the axes for up to 40 classes. For more than 1000 classes, neighbouring classes share a row
+# and a column.
 _MAX_COUNTS, _MAX_NAMES, _MAX_ROWS = 15, 40, 1000
 
-# Beside a matrix without counts, the picture lists the 20 most frequent confusions.
+# With more than 15 classes, the picture lists the 20 most frequent confusions beside the matrix.
 _LISTED = 20
 
 # A class name is cut to 22 characters, so that it fits along an axis.
@@ -25,7 +26,7 @@ _MAX_NAME = 22
 
 @dataclass(frozen=True)
 class Confusion:
-    """`count` test images of the class `truth` were taken for the class `predicted`."""
+    """A confusion: `count` test images of the class `truth` were predicted as `predicted`."""
 
     truth: int
     predicted: int
@@ -48,7 +49,7 @@ def confusion_matrix(predictions: Predictions, group: int = 1) -> np.ndarray:
 
 
 def most_frequent_confusions(predictions: Predictions, most: int) -> list[Confusion]:
-    """Returns the pairs of true and predicted class with the most mistakes, the largest first.
+    """Returns the pairs of true and predicted class with the most mistakes, most frequent first.
 
     Args:
         predictions: the predictions of the whole test split.
@@ -62,7 +63,7 @@ def most_frequent_confusions(predictions: Predictions, most: int) -> list[Confus
 
 
 def plot_confusion_matrix(predictions: Predictions, task: Task, path: Path) -> None:
-    """Saves the confusion matrix as a PNG; a row is a true class, a column a prediction.
+    """Saves a PNG of the confusion matrix: rows are true classes, columns are predicted classes.
 
     The colour of a cell is its share of the true class. With up to 15 classes, the counts are
     written into the cells; with more, the most frequent confusions are listed beside the matrix.
@@ -74,7 +75,7 @@ def plot_confusion_matrix(predictions: Predictions, task: Task, path: Path) -> N
     """
     group = -(-task.num_classes // _MAX_ROWS)
     counts = confusion_matrix(predictions, group)
-    # Width and height of the picture of the confusion matrix in inches.
+    # Width and height in inches of the confusion matrix within the picture.
     side = float(np.clip(0.35 * len(counts), 4, 8))
     has_list = task.num_classes > _MAX_COUNTS
     figure = Figure(figsize=(side + 2 + 4 * has_list, side + 1), layout="constrained")
@@ -101,12 +102,13 @@ def _draw_matrix(axes: Axes, counts: np.ndarray, group: int) -> None:
     end = len(counts) * group - 0.5
     picture = axes.imshow(
         percent,
-        # The square root of the share gives the colour, so that 5 % differs visibly from 0 %.
+        # The colour of a cell follows the square root of the cell's percentage, so that 5 % differs
+        # visibly from 0 %.
         norm=PowerNorm(0.5, vmin=0, vmax=100),
         cmap="Blues",
         extent=(-0.5, end, end, -0.5),
     )
-    # Rows of classes without test images are grey.
+    # In the picture of the confusion matrix, the rows of classes without test images are grey.
     axes.set_facecolor("lightgray")
     axes.figure.colorbar(
         picture,

@@ -1,4 +1,4 @@
-"""Evaluates a model on a task's whole test split: in memory, or kept in a directory."""
+"""Evaluates a model on a task's whole test split, with or without a directory for the results."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from bit_keras.runs import run_directory
 from bit_keras.runs.known_classes import wordnet_ids
 from bit_keras.runs.trained_model import SavedModel, ZooModel, find_model
 from bit_keras.utils.atomic_file import atomic_write
+from bit_keras.utils.integers import check_integer
 
 COMMAND = "evaluate"
 
@@ -64,10 +65,10 @@ def evaluate(model: keras.Model, task: str | Task, rule: HyperRule | None = None
     for note in fitting.notes:
         logging.warning("%s", note)
     task = fitting.task
-    if rule is None:
-        rule = _rule(model, task, None if record is None else record.crop)
-    check_classifier(model, task, rule)
-    predictions = predict(model, task, rule)
+    known = None if record is None else record.crop
+    crop = _crop(model, task, known) if rule is None else rule.crop
+    check_classifier(model, task, crop)
+    predictions = predict(model, task, crop)
     return {
         **predictions.metrics(),
         "per_class_accuracy": by_class_name(predictions.per_class_accuracy(), task),
@@ -75,7 +76,7 @@ def evaluate(model: keras.Model, task: str | Task, rule: HyperRule | None = None
 
 
 def by_class_name(values: np.ndarray, task: Task) -> dict[str, float | None]:
-    """Maps each class name to the value of its class; a value of nan becomes None.
+    """Returns a dict from each class name to the value of the class; a value of nan becomes None.
 
     Raises:
         ValueError: two classes have the same name.
@@ -92,12 +93,12 @@ def by_class_name(values: np.ndarray, task: Task) -> dict[str, float | None]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A checked evaluation of a saved or published model, which has not been run yet.
+    """An evaluation of a saved or published model: checked and ready to be run.
 
     Attributes:
         network: the model.
         task: the task whose whole test split is used.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         configuration: the content of config.json.
         directory: where the evaluation is kept.
         finished: the content of metrics.json, if the directory holds this evaluation finished.
@@ -106,7 +107,7 @@ class Evaluation:
 
     network: keras.Model
     task: Task
-    rule: HyperRule
+    crop: int
     configuration: dict
     directory: Path
     finished: dict | None
@@ -153,22 +154,23 @@ def prepare_evaluation(
     directory = Path(output_dir).expanduser() if output_dir else _default_directory(source, task)
     _check_directory(directory, overwrite)
     network = source.load()
-    rule = _rule(network, task, source.crop if crop is None else crop)
-    check_classifier(network, task, rule)
+    crop = _crop(network, task, source.crop if crop is None else crop)
+    check_classifier(network, task, crop)
     configuration = {
         "command": COMMAND,
         "model": source.name or network.name,
         "weights": source.weights,
         "model_sha256": _digest(source.file),
         **task.identity,
-        "crop": rule.crop,
+        "crop": crop,
     }
-    # The size of the training split does not change the result of an evaluation.
+    # The size of the training split does not change the result of an evaluation, so it is not part
+    # of the evaluation's configuration.
     del configuration["num_examples"]
 
-    # All arguments are checked before the first file is written.
+    # All arguments have been checked by now. `claim` writes the first file of the evaluation.
     finished = run_directory.claim(directory, configuration, overwrite)
-    return Evaluation(network, task, rule, configuration, directory, finished, fitting.notes)
+    return Evaluation(network, task, crop, configuration, directory, finished, fitting.notes)
 
 
 def _fitting_task(
@@ -201,7 +203,7 @@ def _fitting_task(
 
 
 def _check_head(source: SavedModel | ZooModel, task: Task) -> None:
-    """Raises a ValueError if a checkpoint has other classes, before it is downloaded."""
+    """Raises a ValueError, before any download, if a checkpoint has another number of classes."""
     if source.classes not in (None, task.num_classes):
         raise ValueError(
             f"{source.name} with the weights {source.weights!r} has {source.classes} classes; "
@@ -217,7 +219,7 @@ def _default_directory(source: SavedModel | ZooModel, task: Task) -> Path:
 
 
 def _check_directory(directory: Path, overwrite: bool) -> None:
-    """Raises a ValueError if the directory holds a trained model, which must not be overwritten."""
+    """Raises a ValueError if a directory holds a trained model or a run that is no evaluation."""
     if (directory / run_directory.MODEL).exists():
         found = f"a {run_directory.MODEL}"
     elif (directory / run_directory.SEEDS).exists() or run_directory.seed_runs(directory):
@@ -228,7 +230,9 @@ def _check_directory(directory: Path, overwrite: bool) -> None:
         except ValueError:
             if not overwrite:
                 raise
-            command = COMMAND  # A damaged config.json may be overwritten if there is no model.
+            # With `overwrite`, a damaged config.json is replaced, because the directory holds no
+            # trained model.
+            command = COMMAND
         found = None if command == COMMAND else f"a run of bit-keras {command}"
     else:
         found = None
@@ -239,15 +243,14 @@ def _check_directory(directory: Path, overwrite: bool) -> None:
         )
 
 
-def _rule(network: keras.Model, task: Task, crop: int | None) -> HyperRule:
-    """Returns the BiT-HyperRule with the given `crop`, or with the network's fixed input size."""
-    rule = HyperRule.for_task(task.num_examples, task.image_size, network.name)
+def _crop(network: keras.Model, task: Task, crop: int | None) -> int:
+    """Returns the given crop; for None, the network's fixed input size or the BiT-HyperRule's."""
     shape = getattr(network, "input_shape", None)
     if crop is None and isinstance(shape, tuple) and len(shape) == 4:
         crop = shape[1]
     if crop is None:
-        return rule
-    return dataclasses.replace(rule, resize=max(rule.resize, crop), crop=crop)
+        return HyperRule.for_task(task.num_examples, task.image_size, network.name).crop
+    return check_integer("crop", crop)
 
 
 def _digest(file: Path) -> str:
@@ -256,7 +259,7 @@ def _digest(file: Path) -> str:
 
 
 def run_evaluation(evaluation: Evaluation, progress_bar: bool = False) -> tuple[dict, Predictions]:
-    """Runs an evaluation, and writes its results to its directory.
+    """Runs a prepared evaluation, and writes the results to the evaluation's directory.
 
     The files are metrics.json (with the accuracy of each class), per_class.csv,
     confusion_matrix.png and worst_mistakes.png.
@@ -272,12 +275,12 @@ def run_evaluation(evaluation: Evaluation, progress_bar: bool = False) -> tuple[
         ValueError: an image cannot be read, or two classes have the same name.
         FloatingPointError: the model gives logits that are not finite.
     """
-    task, rule, directory = evaluation.task, evaluation.rule, evaluation.directory
+    task, crop, directory = evaluation.task, evaluation.crop, evaluation.directory
     for name in (PER_CLASS, CONFUSION, MISTAKES):
-        # Files of an earlier evaluation are removed.
+        # Tables and pictures of an earlier evaluation in this directory are removed.
         (directory / name).unlink(missing_ok=True)
     start = time.monotonic()
-    predictions = predict(evaluation.network, task, rule, progress_bar)
+    predictions = predict(evaluation.network, task, crop, progress_bar)
     metrics = {
         **predictions.metrics(),
         "per_class_accuracy": by_class_name(predictions.per_class_accuracy(), task),
@@ -291,13 +294,13 @@ def run_evaluation(evaluation: Evaluation, progress_bar: bool = False) -> tuple[
     with without_losing_results(directory / CONFUSION) as path:
         plot_confusion_matrix(predictions, task, path)
     with without_losing_results(directory / MISTAKES) as path:
-        plot_worst_mistakes(predictions, task, rule, path)
+        plot_worst_mistakes(predictions, task, crop, path)
     run_directory.write_json(directory / run_directory.METRICS, metrics)
     return metrics, predictions
 
 
 def write_classes(predictions: Predictions, task: Task, path: Path) -> None:
-    """Writes a CSV file: each class, its test images, how many are right, accuracy (0 to 1).
+    """Writes a CSV file with a row for each class: test images, number right, accuracy (0 to 1).
 
     The accuracy of a class without test images is left empty.
 

@@ -17,7 +17,7 @@ _FOLDER = "folder:"
 
 @dataclasses.dataclass(frozen=True)
 class FittingTask:
-    """A task whose test images and labels are those that a model is evaluated on.
+    """A task to evaluate a model on, and notes on how its images and classes were chosen.
 
     Attributes:
         task: the task.
@@ -28,7 +28,7 @@ class FittingTask:
     notes: tuple[str, ...] = ()
 
     def matched(self, class_names: tuple[str, ...] | None, model: str) -> FittingTask:
-        """Returns it with the classes of a model, as `data.class_names.matched` does.
+        """Returns the task with a model's classes in the order of the logits, matched by name.
 
         Args:
             class_names: the names of the model's classes. If they are None, its logits are taken
@@ -51,10 +51,10 @@ def load_task(
     options: dict[str, Any],
     data_is_known: bool = False,
 ) -> FittingTask:
-    """Loads a task, whose test images are all images that the model was not trained on.
+    """Loads a task to evaluate a model on.
 
-    All images of a folder without splits are test images, unless the model was trained on this
-    folder: then the held-out images are.
+    The test images are those of its test split; for a folder without splits, all of its images, or
+    the held-out ones if the model was trained on this folder.
 
     Args:
         name: a name for `bit_keras.task`; None is the task that the model was trained on.
@@ -104,7 +104,7 @@ def load_task(
 
 
 def names_for_task(record: TaskRecord, task: Task) -> tuple[str, ...] | None:
-    """Returns the names of the classes of a run, to match the labels of a task with them.
+    """Returns the names of a run's classes, with which the labels of a task are matched.
 
     Returns:
         The names; or None if neither the names nor a digest of them are known.
@@ -116,7 +116,9 @@ def names_for_task(record: TaskRecord, task: Task) -> tuple[str, ...] | None:
         None,
         digest_of_names(task.class_names),
     ):
-        return None  # The task has the classes of the training, or there is nothing to compare.
+        # The task may have the classes of the training, so that no class names are needed. Or the
+        # run recorded neither class names nor their digest, so that none can be found.
+        return None
     try:
         return names_of_run(record)
     except (ValueError, OSError, ImportError) as error:
@@ -130,15 +132,16 @@ def names_for_task(record: TaskRecord, task: Task) -> tuple[str, ...] | None:
 def _own_name(record: TaskRecord) -> str:
     if record.several_labels:
         raise ValueError(
-            f"The model was trained on {record.name!r}, whose images have several labels; an "
-            "evaluation needs one label for each image. Name such a task (--task)."
+            f"The model was trained on {record.name!r}, whose images have several labels. Name a "
+            "task with one label for each image (--task), as an evaluation needs."
         )
-    # The path in the name may be relative to the directory in which the training was started.
+    # The path in the task's name may be relative to the directory in which the training was
+    # started, so the recorded real path is used.
     return f"{_FOLDER}{record.location}" if record.location else record.name
 
 
 def _may_hold_training_images(task: Task, record: TaskRecord) -> bool:
-    """Returns True for a folder inside or around that of the training, or with the same files."""
+    """Returns True if a task's folder is inside, around or a copy of the training folder."""
     if not record.location:
         return False
     here, there = Path(task.location), Path(record.location)
@@ -150,7 +153,7 @@ def _is_training_folder(task: Task, record: TaskRecord) -> bool:
     location = record.location
     if not location and record.name is not None and record.name.startswith(_FOLDER):
         location = os.path.realpath(Path(record.name.removeprefix(_FOLDER)).expanduser())
-    # A folder with the same file names, where the folder of the training is gone, is that folder
-    # under a new name.
+    # If the training folder no longer exists, a folder with the same file names is taken for the
+    # training folder under a new name.
     was_moved = record.source == task.source and not os.path.exists(location)
     return location == task.location or bool(record.source and was_moved)

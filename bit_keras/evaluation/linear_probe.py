@@ -8,21 +8,21 @@ import numpy as np
 
 from bit_keras.data.tasks import Examples, Task
 from bit_keras.evaluation.predictions import check_input, predict_test_images
-from bit_keras.hyperrule import HyperRule
 from bit_keras.models.model import Model
 from bit_keras.models.resnet import ResNetV2
 
-# The strength of the regularization and the value of the bias column are those of
+# The strength of the linear probe's regularization and the value of its bias column are taken from
 # google-research/big_vision, evaluators/fewshot_lsr.py.
 L2, _BIAS = 2.0**10, 100.0
 
-# A feature may be constant over a few images, so this number is added to the standard deviation.
+# This number is added to the standard deviation of each feature, by which the feature is divided:
+# the standard deviation is 0 if a feature is the same for all images.
 _EPSILON = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """A linear classifier of image features, with the normalization of the features.
+    """A linear classifier of image features, and the mean and std that normalize the features.
 
     Attributes:
         mean: the mean of the training features, float64 `[features]`.
@@ -46,7 +46,7 @@ class LinearProbe:
 def fit_probe(
     features: np.ndarray, labels: np.ndarray, num_classes: int, l2: float = L2
 ) -> LinearProbe:
-    """Fits a linear classifier of features by ridge regression, in closed form.
+    """Fits a linear classifier to image features by ridge regression, in closed form.
 
         X = [(features - mean) / std, 100],  Y = 1 for the class of an example, else -1
         weights = (X'X + l2 I)^-1 X'Y = X' (XX' + l2 I)^-1 Y
@@ -77,16 +77,16 @@ def features(
     network: keras.Model,
     examples: Examples,
     task: Task,
-    rule: HyperRule,
+    crop: int,
     progress_bar: bool = False,
 ) -> np.ndarray:
-    """Returns a network's features for images, which are resized to the BiT-HyperRule's `crop`.
+    """Returns a network's features for images, which are resized to `crop` by `crop` pixels.
 
     Args:
         network: what `feature_extractor` returns; takes images `[batch, crop, crop, 3]`.
         examples: the images, which belong to the task, such as `task.test`.
         task: the task.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         progress_bar: if True, show a progress bar.
 
     Returns:
@@ -97,16 +97,10 @@ def features(
         FloatingPointError: a feature is not finite.
     """
     shown = dataclasses.replace(task, test=examples)
-    values = predict_test_images(network, shown, rule, progress_bar)
-    if not np.isfinite(values).all():
-        raise FloatingPointError(
-            f"Model {network.name!r} gives features that are not finite for images of "
-            f"{task.name!r}. Check its weights."
-        )
-    return values
+    return predict_test_images(network, shown, crop, "features", progress_bar)
 
 
-def feature_extractor(model: keras.Model, rule: HyperRule) -> keras.Model:
+def feature_extractor(model: keras.Model, crop: int) -> keras.Model:
     """Returns the part of a model that computes pooled features from images.
 
     A `ResNetV2`, with or without a head, is cut at `endpoints["features"]`. Any other network is
@@ -114,12 +108,12 @@ def feature_extractor(model: keras.Model, rule: HyperRule) -> keras.Model:
 
     Args:
         model: the network; takes images `[batch, crop, crop, 3]` in [-1, 1].
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
 
     Raises:
         ValueError: the model takes other images, or its output is not `[batch, features]`.
     """
-    check_input(model, rule.crop, "the probe needs")
+    check_input(model, crop, "the probe needs")
     if isinstance(model, ResNetV2):
         return Model(model.input, model.endpoints["features"], name=model.name)
     gives = getattr(model, "output_shape", None)
@@ -132,7 +126,7 @@ def feature_extractor(model: keras.Model, rule: HyperRule) -> keras.Model:
 
 
 def _whitened(features: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Returns the features, normalized by the training mean and std, with the bias column."""
+    """Normalizes features by the training mean and std, and adds a constant column for the bias."""
     x = np.empty((len(features), features.shape[1] + 1))
     np.subtract(features, mean, out=x[:, :-1])
     x[:, :-1] /= std

@@ -14,23 +14,23 @@ from matplotlib.text import Text
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.tasks import Task
 from bit_keras.evaluation.predictions import Predictions
-from bit_keras.hyperrule import HyperRule
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.printable import printable
 
-# A point of a smoothed line is the mean of so many points.
+# Each point of a smoothed line is the mean of at most 9 points: itself, and up to four on each
+# side.
 _WINDOW = 9
 
 # A picture shows at most 4 rows of 8 test images.
 _ROWS, _COLUMNS = 4, 8
 
-# The number of mistakes that a picture of predictions shows, in its last row.
+# The last row of a picture of predictions shows at most 8 wrong predictions.
 _SAMPLED_MISTAKES = _COLUMNS
 
 # A class name is cut to 14 characters, so that it fits above an image.
 _MAX_NAME = 14
 
-# The colours of captions are dark enough to be read on a white ground.
+# The colours of captions for right and wrong predictions, dark enough to be read on white.
 _GREEN, _RED = "#1a7f37", "#cf222e"
 
 
@@ -43,8 +43,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     for text in figure.findobj(Text):
         text.set_text(printable(text.get_text()))
     with atomic_write(path) as temporary, warnings.catch_warnings():
-        # If the font lacks a character of a class name, matplotlib draws a box, which is good
-        # enough.
+        # If the font lacks a character of a class name, matplotlib draws a box. That is good
+        # enough, so matplotlib's warning is hidden.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(temporary, dpi=110)
 
@@ -59,7 +59,9 @@ def without_losing_results(path: Path) -> Iterator[Path]:
     try:
         yield path
     except Exception as error:
-        path.unlink(missing_ok=True)  # It would show an earlier result.
+        # A picture or table that an earlier run left at this path is removed, because it would show
+        # other results.
+        path.unlink(missing_ok=True)
         logging.warning(
             "%s was not written, because of %s: %s. The results do not depend on it.",
             path,
@@ -69,7 +71,7 @@ def without_losing_results(path: Path) -> Iterator[Path]:
 
 
 def shorten(name: str, length: int) -> str:
-    """Returns a name as a picture takes it, cut to at most `length` characters.
+    """Returns a name that matplotlib can draw, cut to at most `length` characters.
 
     >>> shorten("Staffordshire bull terrier", 14)
     'Staffordshire…'
@@ -79,7 +81,7 @@ def shorten(name: str, length: int) -> str:
 
 
 def plot_learning_curve(history: dict, test_accuracy: float, title: str, path: Path) -> None:
-    """Saves loss and accuracy over the steps of training as a PNG.
+    """Saves a PNG of the loss and accuracy over the training steps.
 
     Args:
         history: lists of equal length: `step`, `loss`, `accuracy` (0 to 1), `learning_rate`. If
@@ -142,12 +144,12 @@ def smoothed(values: Sequence[float]) -> np.ndarray:
 
 
 def _marker(points: dict) -> str | None:
-    """Returns a marker for a line of a single point, which would be invisible without one."""
+    """Returns a marker for a line of a single point, which would be invisible without a marker."""
     return "o" if len(points["step"]) == 1 else None
 
 
-def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path: Path) -> None:
-    """Saves test images, as the network sees them, with predicted and true class as a PNG.
+def plot_predictions(predictions: Predictions, task: Task, crop: int, path: Path) -> None:
+    """Saves a PNG of test images as the network sees them, with predicted and true class.
 
     The first images are spread evenly over the test split; the last ones are some of the
     mistakes. A wrong prediction is written in red, above the true class.
@@ -155,49 +157,49 @@ def plot_predictions(predictions: Predictions, task: Task, rule: HyperRule, path
     Args:
         predictions: the predictions of the whole test split.
         task: the task whose test images are shown.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         path: the PNG file.
     """
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     total = len(predictions.labels)
     chosen = _sample(total, wrong)
     plot_images(
-        read_test_images(task, rule, chosen),
+        read_test_images(task, crop, chosen),
         [_caption(predictions, task, index) for index in chosen],
         _COLUMNS,
         f"{task.name}: {total - len(wrong)} of {total} test images right\n"
-        "green: right; red: the prediction, and what it is; some of the mistakes come last",
+        "green: right; red: wrong, with the true class below; the last images are mistakes",
         path,
     )
 
 
 def _sample(count: int, wrong: np.ndarray) -> np.ndarray:
-    """Returns the positions of the images to show: a sample of all, then some mistakes."""
+    """Returns the positions of the test images to show: a sample, then some wrong predictions."""
     mistakes = _spread(wrong, _SAMPLED_MISTAKES)
     others = np.setdiff1d(np.arange(count), mistakes)
     return np.concatenate([_spread(others, _ROWS * _COLUMNS - len(mistakes)), mistakes])
 
 
 def _spread(positions: np.ndarray, most: int) -> np.ndarray:
-    """Returns at most `most` of the positions, spread evenly over them."""
+    """Returns at most `most` of the given positions, spread evenly over them."""
     if len(positions) <= most:
         return positions
     return positions[np.linspace(0, len(positions) - 1, most).astype(int)]
 
 
 def find_worst_mistakes(predictions: Predictions) -> np.ndarray:
-    """Returns the positions of all mistakes; the highest predicted probability comes first."""
+    """Returns the positions of all wrong predictions, the most confident prediction first."""
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     return wrong[np.argsort(-predictions.confidences[wrong], kind="stable")]
 
 
-def plot_worst_mistakes(predictions: Predictions, task: Task, rule: HyperRule, path: Path) -> None:
-    """Saves the worst mistakes with prediction, probability and true class as a PNG.
+def plot_worst_mistakes(predictions: Predictions, task: Task, crop: int, path: Path) -> None:
+    """Saves a PNG of the most confident wrong predictions, with probability and true class.
 
     Args:
         predictions: the predictions of the whole test split.
         task: the task whose test images are shown.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         path: the PNG file.
     """
     wrong = find_worst_mistakes(predictions)
@@ -212,19 +214,19 @@ def plot_worst_mistakes(predictions: Predictions, task: Task, rule: HyperRule, p
     mistakes = "1 mistake" if len(wrong) == 1 else f"{len(wrong)} mistakes"
     shown = f", the worst {len(chosen)}" if len(chosen) < len(wrong) else ""
     plot_images(
-        read_test_images(task, rule, chosen),
+        read_test_images(task, crop, chosen),
         [_caption(predictions, task, index, has_probability=True) for index in chosen],
-        # At least four columns, because the title is as wide as four images.
+        # The picture has at least four columns, because the title is as wide as four images.
         min(_COLUMNS, max(4, len(chosen))),
         f"{task.name}: {mistakes} in {total} test images{shown}\n"
-        "the prediction, its probability, what it is; the surest first",
+        "the prediction, its probability, and the true class; the most confident mistake first",
         path,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Caption:
-    """The lines of text above an image, and their colour."""
+    """The lines of text above an image in a picture, and the colour of the text."""
 
     text: str
     colour: str
@@ -242,12 +244,12 @@ def _caption(
     return Caption("\n".join(lines), _GREEN if label == truth else _RED)
 
 
-def read_test_images(task: Task, rule: HyperRule, chosen: np.ndarray) -> np.ndarray:
+def read_test_images(task: Task, crop: int, chosen: np.ndarray) -> np.ndarray:
     """Returns the chosen test images, resized as for the network; no other image is decoded.
 
     Args:
         task: the task whose test images are read.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         chosen: distinct positions in the test split, at least one.
 
     Returns:
@@ -255,15 +257,15 @@ def read_test_images(task: Task, rule: HyperRule, chosen: np.ndarray) -> np.ndar
     """
     order = np.argsort(chosen)
     shown = dataclasses.replace(task, test=subsets.subset(task.test, chosen[order]))
-    images = np.empty((len(chosen), rule.crop, rule.crop, 3), "float32")
-    images[order] = pipeline.test_batches(shown, rule, len(chosen)).get_single_element()[0]
+    images = np.empty((len(chosen), crop, crop, 3), "float32")
+    images[order] = pipeline.test_batches(shown, crop, len(chosen)).get_single_element()[0]
     return np.clip((images + 1) / 2, 0, 1)
 
 
 def plot_images(
     images: np.ndarray, captions: Sequence[Caption], columns: int, title: str, path: Path
 ) -> None:
-    """Saves images with captions as a PNG.
+    """Saves a PNG of images in a grid, each with a caption above it.
 
     Args:
         images: float32 `[N, H, W, 3]` in [0, 1], N at least one.
@@ -274,7 +276,7 @@ def plot_images(
     """
     rows = -(-len(images) // columns)
     lines = 1 + max(caption.text.count("\n") for caption in captions)
-    # In inches: 1.5 for an image, 0.15 for a line of its caption, 0.75 for the title.
+    # Heights in inches: 1.5 for an image, 0.15 for a line of its caption, 0.75 for the title.
     height = rows * (1.5 + 0.15 * lines) + 0.75
     figure = Figure(figsize=(1.5 * columns, height), layout="constrained")
     figure.suptitle(title, parse_math=False, fontsize=11)

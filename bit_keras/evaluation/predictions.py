@@ -1,4 +1,4 @@
-"""A model's predictions on a whole test split, and its accuracy and loss on it."""
+"""A model's predictions on a whole test split, and the accuracy and loss of the predictions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,23 +10,22 @@ import numpy as np
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.corrupt_images import naming_unreadable
 from bit_keras.data.tasks import Task
-from bit_keras.hyperrule import HyperRule
 from bit_keras.models.pixel_range import NETWORK_RANGE, pixel_range
 
-# The batch size of the evaluation changes its use of memory, but not its results.
+# The number of test images in a batch. It changes the use of memory, but not the results.
 BATCH_SIZE = 64
 
 _TOP = 5
 
-# Number of test images whose logits are processed at a time, to save memory. 512 rows in float64
-# take 4 MB with the 1000 classes of ILSVRC-2012; all of its 50 000 test images at once would take
+# The number of test images whose logits are processed at a time, to save memory. With the 1000
+# classes of ILSVRC-2012, 512 rows in float64 take 4 MB; all 50 000 test images at once would take
 # 400 MB.
 _BLOCK = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A model's logits for a test split, and the metrics computed from them.
+    """A model's logits for a test split, and the metrics computed from the logits.
 
     Of classes with equal logits, the one of the lower label counts as more probable.
 
@@ -40,12 +39,12 @@ class Predictions:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """The most probable classes, int64 `[num_test_examples]`."""
+        """The most probable class of each test image, int64 `[num_test_examples]`."""
         return self.logits.argmax(axis=1)
 
     @cached_property
     def confidences(self) -> np.ndarray:
-        """The probabilities (softmax) of the most probable classes, `[num_test_examples]`."""
+        """The softmax probability of each image's most probable class, `[num_test_examples]`."""
         highest = self.logits.max(axis=1).astype("float64")
         return np.exp(highest - self._log_sums)
 
@@ -66,12 +65,12 @@ class Predictions:
         }
 
     def per_class_accuracy(self) -> np.ndarray:
-        """Returns the accuracy on each class, `[num_classes]`; nan for one without test images."""
+        """Returns each class's accuracy, `[num_classes]`; nan for a class without test images."""
         totals, rights = self.per_class_counts()
         return np.divide(rights, totals, out=np.full(len(totals), np.nan), where=totals > 0)
 
     def per_class_counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns each class's number of test images, and how many of them are right.
+        """Returns each class's number of test images, and how many of them are predicted correctly.
 
         Both are int64 `[num_classes]`.
         """
@@ -90,7 +89,7 @@ class Predictions:
 
 
 def _by_blocks(function: Callable, *arrays: np.ndarray) -> np.ndarray:
-    """Applies a function to the logits in blocks, so that not all are copied to float64 at once."""
+    """Applies a function to blocks of images, so that few logits are copied to float64 at once."""
     starts = range(0, len(arrays[0]), _BLOCK)
     return np.concatenate([function(*(a[k : k + _BLOCK] for a in arrays)) for k in starts])
 
@@ -102,7 +101,7 @@ def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
 
 
 def _rank_of_truth(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns how many classes are more probable than the true one; 0 if the prediction is right.
+    """Returns for each image how many classes are more probable than the true class.
 
     Args:
         logits: `[rows, classes]`.
@@ -113,54 +112,55 @@ def _rank_of_truth(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ((logits > true) | ((logits == true) & lower_label)).sum(axis=1)
 
 
-def predict(
-    model: keras.Model, task: Task, rule: HyperRule, progress_bar: bool = False
-) -> Predictions:
-    """Returns a model's predictions for all test images, which are resized to the rule's `crop`.
+def predict(model: keras.Model, task: Task, crop: int, progress_bar: bool = False) -> Predictions:
+    """Returns a model's predictions for all test images, resized to `crop` by `crop` pixels.
 
     Args:
         model: maps images `[batch, crop, crop, 3]` in [-1, 1] to logits
             `[batch, task.num_classes]`.
         task: the task whose whole test split is predicted.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         progress_bar: if True, show a progress bar.
 
     Raises:
         ValueError: an image cannot be read; the message names it.
         FloatingPointError: a logit is not finite, so that no class is the most probable one.
     """
-    logits = predict_test_images(model, task, rule, progress_bar)
-    finite = _by_blocks(lambda rows: np.isfinite(rows).all(axis=1), logits)
-    if not finite.all():
-        raise FloatingPointError(
-            f"Model {model.name!r} gives logits that are not finite for {(~finite).sum()} of "
-            f"{len(finite)} test images of {task.name}. Its weights may have been damaged by "
-            "training at too high a learning rate, or its dtype may overflow; try float32."
-        )
+    logits = predict_test_images(model, task, crop, "logits", progress_bar)
     return Predictions(logits, subsets.read_labels(task.test))
 
 
 def predict_test_images(
-    model: keras.Model, task: Task, rule: HyperRule, progress_bar: bool = False
+    model: keras.Model, task: Task, crop: int, gives: str, progress_bar: bool = False
 ) -> np.ndarray:
     """Returns a model's output for all test images, float32 `[num_test_examples, outputs]`.
 
     Args:
         model: maps images `[batch, crop, crop, 3]` in [-1, 1] to `[batch, outputs]`.
         task: the task whose whole test split is read, in its order.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
+        gives: what the outputs are, for the message of an error, such as "logits".
         progress_bar: if True, show a progress bar.
 
     Raises:
         ValueError: an image cannot be read; the message names it.
+        FloatingPointError: an output is not finite.
     """
-    batches = pipeline.test_batches(task, rule, BATCH_SIZE)
+    batches = pipeline.test_batches(task, crop, BATCH_SIZE)
     with naming_unreadable(lambda: batches):
-        return model.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
+        values = model.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
+    finite = _by_blocks(lambda rows: np.isfinite(rows).all(axis=1), values)
+    if not finite.all():
+        raise FloatingPointError(
+            f"Model {model.name!r} gives {gives} that are not finite for {(~finite).sum()} of "
+            f"{len(finite)} images of {task.name}. Its weights may have been damaged by training "
+            "at too high a learning rate, or its dtype may overflow; try float32."
+        )
+    return values
 
 
-def check_classifier(model: keras.Model, task: Task, rule: HyperRule) -> None:
-    """Raises a ValueError unless the model takes the rule's images and gives the task's logits."""
+def check_classifier(model: keras.Model, task: Task, crop: int) -> None:
+    """Raises a ValueError unless a model fits the size of the images and the task's classes."""
     needed = f"task {task.name!r} needs"
     gives = getattr(model, "output_shape", None)
     if not isinstance(gives, tuple) or len(gives) != 2 or gives[-1] != task.num_classes:
@@ -168,7 +168,7 @@ def check_classifier(model: keras.Model, task: Task, rule: HyperRule) -> None:
             f"Model {model.name!r} gives {gives}; {needed} logits of shape "
             f"(None, {task.num_classes}). Build it with classes={task.num_classes}."
         )
-    check_input(model, rule.crop, needed)
+    check_input(model, crop, needed)
     activation = _last_activation(model)
     if activation in ("softmax", "sigmoid"):
         raise ValueError(
@@ -197,7 +197,8 @@ def check_input(model: keras.Model, crop: int, needed: str) -> None:
             f"Model {model.name!r} takes input of shape {takes}; {needed} it to take images "
             f"(None, {crop}, {crop}, 3). Build it with input_shape=(None, None, 3)."
         )
-    # Other layers in front of the network may have been trained on images in [-1, 1].
+    # A model with other layers in front of the network is accepted if they do not scale the pixels
+    # in one of the usual ways: they may have been trained on images in [-1, 1].
     own_range = pixel_range(model)
     if own_range not in (NETWORK_RANGE, None):
         raise ValueError(
@@ -208,7 +209,7 @@ def check_input(model: keras.Model, crop: int, needed: str) -> None:
 
 
 def _last_activation(model: keras.Model) -> str | None:
-    """Returns the name of the activation at the end of a model, also of a nested one."""
+    """Returns the name of a model's last activation; the last layer may itself be a model."""
     last = model.layers[-1]
     if isinstance(last, keras.Model):
         return _last_activation(last)

@@ -27,7 +27,7 @@ from bit_keras.experiments.repeated_runs import StudyRun, release, train_missing
 from bit_keras.hyperrule import HyperRule
 from bit_keras.runs import run_directory
 from bit_keras.training.finetune import check_arguments, prepare
-from bit_keras.training.preparation import state_digest
+from bit_keras.training.preparation import GIVEN, RANDOM, state_digest
 from bit_keras.utils.integers import distinct_integers
 from bit_keras.utils.printable import print_text
 
@@ -41,7 +41,8 @@ _FINE_TUNING, _PROBE = "fine-tuning", "linear probe"
 
 _RUN_NAME = re.compile(r"shots-\d+-seed-\d+")
 
-# A few-shot study copies these keys from the configuration of a fine-tuning run into its own.
+# Keys that a few-shot study copies from the configuration of a fine-tuning run into its own
+# configuration.
 _MODEL_KEYS = ("model", "weights", "initial_state_sha256")
 
 
@@ -118,11 +119,12 @@ def fewshot(
     budget = {name: value for name, value in (budget or {}).items() if value is not None}
     training = {"pretrained": pretrained, "recipe": recipe, "budget": budget}
     start = (_prepare_probe if probe else _prepare_runs)(model, task, seed=seeds[0], **training)
-    network, rule, of_model = start
+    network, crop, of_model = start
     configuration = {
         **{key: of_model[key] for key in _MODEL_KEYS},
         **task.identity,
-        # A probe trains on images that are neither flipped nor cropped at random.
+        # The choices of flip and random crop are left out for a linear probe, because its training
+        # images are neither flipped nor cropped at random.
         **({} if probe else task.chosen),
         "command": "fewshot",
         "method": _PROBE if probe else _FINE_TUNING,
@@ -144,12 +146,12 @@ def fewshot(
             print_text(f"{directory} already holds this study, finished: nothing to do.")
         return _result(directory, finished, verbose)
     if verbose:
-        print_text(_announcement(configuration, task, rule))
+        print_text(_announcement(configuration, task, crop))
     points = [(count, seed) for count in shots for seed in seeds]
     if probe:
-        accuracies, seconds = _probe_points(network, task, rule, points, verbose)
+        accuracies, seconds = _probe_points(network, task, crop, points, verbose)
     else:
-        del start, network  # Each run builds its own network.
+        del start, network  # Each fine-tuning builds its own network, so this one is freed.
         release()
         accuracies, seconds = _finetune_points(
             model, task, points, configuration, directory, verbose=verbose, **training
@@ -196,18 +198,20 @@ def _check_shots(task: Task, shots: tuple[int, ...]) -> None:
 
 def _prepare_runs(
     model: str | keras.Model, task: Task, **arguments
-) -> tuple[keras.Model, HyperRule, dict]:
-    """Returns the network, the BiT-HyperRule and the configuration of a few-shot study."""
+) -> tuple[keras.Model, int, dict]:
+    """Returns the network, the side of the images in pixels, and the configuration of a run."""
     run = prepare(model, task, **arguments)
-    return run.network, run.rule, run.configuration
+    return run.network, run.rule.crop, run.configuration
 
 
 def _prepare_probe(
     model: str | keras.Model, task: Task, *, pretrained, recipe: str, budget: dict, seed: int
-) -> tuple[keras.Model, HyperRule, dict]:
-    """Returns the network for features, the BiT-HyperRule, and a description of the network.
+) -> tuple[keras.Model, int, dict]:
+    """Prepares a study with a linear probe.
 
-    What is recorded are the entries of the configuration that describe the network.
+    Returns:
+        The network that computes features, the side of the images in pixels, and a dict with the
+        entries of the configuration that describe the network.
     """
     crop, *others = budget.get("crop"), *(name for name in budget if name != "crop")
     if others:
@@ -215,27 +219,29 @@ def _prepare_probe(
             f"{', '.join(others)}: a linear probe does not train the network. In budget it takes "
             "only crop (--crop), the side of the images in pixels. Leave the others out."
         )
-    # A crop below 1 is passed on, so that the error of HyperRule.scaled names the crop.
+    # `resize` is at least 1, so that for a crop below 1 the error of HyperRule.scaled names the
+    # crop.
     size = {} if crop is None else {"crop": crop, "resize": max(crop, 1)}
     if isinstance(model, str):
         run = prepare(model, task, pretrained=pretrained, recipe=recipe, budget=size, seed=seed)
-        return feature_extractor(run.network, run.rule), run.rule, run.configuration
+        crop = run.rule.crop
+        return feature_extractor(run.network, crop), crop, run.configuration
     rule = HyperRule.for_task(task.num_examples, task.image_size, model.name, recipe)
-    rule = rule.scaled(**size)
-    network = feature_extractor(model, rule)
-    given = {"model": model.name, "weights": "given", "initial_state_sha256": state_digest(network)}
-    return network, rule, given
+    crop = rule.scaled(**size).crop
+    network = feature_extractor(model, crop)
+    given = {"model": model.name, "weights": GIVEN, "initial_state_sha256": state_digest(network)}
+    return network, crop, given
 
 
-def _announcement(configuration: dict, task: Task, rule: HyperRule) -> str:
+def _announcement(configuration: dict, task: Task, crop: int) -> str:
     shots, seeds = (", ".join(map(str, configuration[key])) for key in ("shots", "seeds"))
     lines = [
         f"{title_of(configuration)}: {shots} examples per class, seeds {seeds}",
-        f"{task.num_classes} classes, {task.num_test_examples} test images at {rule.crop} pixels",
+        f"{task.num_classes} classes, {task.num_test_examples} test images at {crop} pixels",
     ]
     if task.note:
         lines.append(task.note)
-    if configuration["weights"] == "random":
+    if configuration["weights"] == RANDOM:
         lines.append("The weights are random: the curve does not measure pre-training.")
     return "\n".join(lines)
 
@@ -248,7 +254,7 @@ def _finetune_points(
     directory: Path,
     **arguments,
 ) -> tuple[dict[tuple[int, int], float], float]:
-    """Fine-tunes for each (examples per class, seed); returns the test accuracies and the seconds.
+    """Fine-tunes for each pair (examples per class, seed); returns accuracies and total seconds.
 
     Args:
         model: the model of all runs.
@@ -277,11 +283,11 @@ def _finetune_points(
 def _probe_points(
     network: keras.Model,
     task: Task,
-    rule: HyperRule,
+    crop: int,
     points: Iterable[tuple[int, int]],
     verbose: bool = False,
 ) -> tuple[dict[tuple[int, int], float], float]:
-    """Fits a linear probe for each (examples per class, seed); returns accuracies and seconds.
+    """Fits a probe for each pair (examples per class, seed); returns accuracies and total seconds.
 
     Each probe is fitted to the images that `subsets.few_shot` chooses. The network computes the
     features of each test image, and of each training image that any probe needs, once.
@@ -289,7 +295,7 @@ def _probe_points(
     Args:
         network: what `bit_keras.evaluation.linear_probe.feature_extractor` returns.
         task: the task; its training labels are known.
-        rule: its `crop` is the side of the images; the rest of the rule is not used.
+        crop: side in pixels of the resized images.
         points: pairs of training images per class and seed.
         verbose: if True, print what is done and show progress bars.
     """
@@ -300,8 +306,8 @@ def _probe_points(
     if verbose:
         print_text(f"Features of {len(needed)} training and {len(test_labels)} test images:")
     examples = subsets.where(task.train, np.isin(np.arange(task.num_examples), needed))
-    train = features(network, examples, task, rule, verbose)
-    test = features(network, task.test, task, rule, verbose)
+    train = features(network, examples, task, crop, verbose)
+    test = features(network, task.test, task, crop, verbose)
     accuracies = {}
     for point, positions in chosen.items():
         rows = np.searchsorted(needed, positions)

@@ -9,6 +9,7 @@ from matplotlib.ticker import NullLocator
 
 from bit_keras.evaluation.plots import save_figure, without_losing_results
 from bit_keras.experiments.repeated_runs import summarize
+from bit_keras.training.preparation import RANDOM
 from bit_keras.utils.text_file import write_text
 from bit_keras.utils.text_table import TextTable
 
@@ -60,7 +61,7 @@ def table_of(metrics: dict) -> TextTable:
 
 def title_of(configuration: dict) -> str:
     """Returns the title of a study, such as "BiT-M-R50x1 on cifar10, fine-tuning"."""
-    random = " with random weights" if configuration["weights"] == "random" else ""
+    random = " with random weights" if configuration["weights"] == RANDOM else ""
     return f"{configuration['model']}{random} on {configuration['task']}, {configuration['method']}"
 
 

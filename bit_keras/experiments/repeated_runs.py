@@ -41,7 +41,7 @@ class Summary:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Returns the median, the standard deviation and the number of the values.
+    """Returns the median, the standard deviation and the number of the given values.
 
     >>> summarize([0.5, 0.7, 0.6]).percent()
     '60.00 ± 10.00 (n=3)'
@@ -130,7 +130,7 @@ def train_missing(
 
 
 def _check_accuracy(run: StudyRun, metrics: dict) -> None:
-    """Raises a ValueError if a finished run has no test accuracy, so that its record is damaged."""
+    """Raises a ValueError if the metrics of a finished run lack the test accuracy."""
     if "test_accuracy" not in metrics:
         raise ValueError(
             f"{run.output_dir / run_directory.METRICS} has no test_accuracy. Remove this "

@@ -28,7 +28,7 @@ SOURCE = (
 
 @dataclass(frozen=True)
 class Report:
-    """The fine-tuning runs, other runs and unusable directories that a report shows.
+    """The content of a report: fine-tuning runs, other runs, and directories that are left out.
 
     Attributes:
         columns: the runs that are shown in the paper's table.
@@ -45,12 +45,12 @@ class Report:
     left_out: list[LeftOut]
 
     def legend(self) -> list[str]:
-        """Returns a line of text for each column of the report's table that describes its runs."""
+        """Returns a line for each column of the report's table: what its runs have in common."""
         pairs = zip(self.names, self.columns, strict=True)
         return [f"{name}: {column.title}" for name, column in pairs]
 
     def more_tables(self) -> list[TextTable]:
-        """Returns the tables of a report that follow the paper's table, without empty tables."""
+        """Returns the non-empty tables that stand below the paper's table in the report."""
         tables = (
             report_tables.vtab_details(self.columns, self.names),
             report_tables.others_table(self.others),
@@ -91,7 +91,7 @@ def report(paths: Sequence[str | os.PathLike], output_dir: str | os.PathLike = "
 
 
 def _showable(runs: Sequence[FoundRun]) -> tuple[list[FoundRun], list[LeftOut]]:
-    """Returns the runs whose records a report can show, and the other ones with the reason.
+    """Returns the runs that a report can show, and the others with the reason why it cannot.
 
     A record that was changed by hand, or by another version, may hold values of any kind.
     """
@@ -129,7 +129,7 @@ def _page(content: Report) -> str:
         *report_pictures.pictures_of_vtab(content.columns, content.names),
         *report_pictures.pictures_of_runs(content.runs),
     ]
-    # Names of tasks and directories may contain HTML, so all of them are escaped.
+    # Names of tasks and directories may contain characters of HTML, so jinja2 escapes all of them.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from bit_keras.runs import run_directory
 from bit_keras.runs.found_runs import FoundRun, LeftOut
+from bit_keras.training.preparation import RANDOM
 from bit_keras.utils.natural_order import natural_key
 
 # A column's title shows only the first 12 characters of long values, such as SHA-256 digests.
@@ -32,11 +33,12 @@ class Column:
 
 
 def without_seed(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Removes the seed, and what depends on it, from a run's configuration."""
-    # How often a run was evaluated on held-out examples does not change its result.
+    """Returns a run's configuration without the seed and the entries that depend on the seed."""
+    # `eval_every` is left out too, because evaluating a run on held-out examples more often does
+    # not change its result.
     left_out = {"seed", "eval_every"}
-    if configuration.get("weights") == "random":
-        # Random initial weights differ for each seed, so their digest is ignored.
+    if configuration.get("weights") == RANDOM:
+        # Random initial weights differ for each seed, so the digest of the weights is left out.
         left_out.add("initial_state_sha256")
     return {k: v for k, v in configuration.items() if k not in left_out and v is not None}
 
@@ -47,11 +49,11 @@ def canonical(content: Any) -> str:
 
 
 def without_repeated(runs: Iterable[FoundRun]) -> tuple[list[FoundRun], list[LeftOut]]:
-    """Returns the distinct runs, and the runs that repeat the configuration and seed of another."""
+    """Returns the distinct runs, and those with the configuration and seed of an earlier run."""
     first, left_out = {}, []
     for run in runs:
-        # Studies are never repeated runs: two with the same configuration may have other tasks or
-        # seeds.
+        # A study of several runs is identified by its path and is never a repetition, because two
+        # studies with the same configuration may have other tasks or seeds.
         key = run.path if run.is_study else canonical([without_seed(run.configuration), run.seed])
         if key in first:
             reason = f"the same configuration and seed as {first[key].path}, which counts"
@@ -63,7 +65,10 @@ def without_repeated(runs: Iterable[FoundRun]) -> tuple[list[FoundRun], list[Lef
 
 def rule_name(configuration: Mapping[str, Any]) -> str:
     """Returns how a run was trained, in words, such as "paper recipe, batch_size 128"."""
-    budget = (f"{name} {value:g}" for name, value in configuration["budget"].items())
+    budget = (
+        f"{name} {value if isinstance(value, str) else format(value, 'g')}"
+        for name, value in configuration["budget"].items()
+    )
     asked = configuration.get("augmentation")
     augmentation = [f"augmentation {asked}"] if asked else []
     return ", ".join([f"{configuration['recipe']} recipe", *budget, *augmentation])
@@ -84,7 +89,7 @@ def columns(runs: Sequence[FoundRun]) -> list[Column]:
 
 
 def _by_variant(title: tuple[str, ...], runs: Sequence[FoundRun]) -> list[Column]:
-    """Splits the runs of a column: those of a task that differ in more than the seed go apart."""
+    """Splits runs of one title into columns, in which runs of a task differ only in the seed."""
     tasks = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         variant = canonical(without_seed(run.configuration))

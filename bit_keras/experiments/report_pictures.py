@@ -16,12 +16,14 @@ from bit_keras.runs.found_runs import FoundRun
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
-# Maps a subcommand to the picture file that it writes, and to the picture's description.
+_CURVE = (run_directory.CURVE, "Training loss, learning rate and accuracy over the steps")
+
+# Maps a subcommand of bit-keras to the picture file that it writes, and to the description of the
+# picture.
 _FILES = {
-    "finetune": (
-        run_directory.CURVE,
-        "Training loss, learning rate and accuracy over the steps",
-    ),
+    "finetune": _CURVE,
+    "pretrain": _CURVE,
+    "distill": _CURVE,
     "fewshot": (fewshot_report.PICTURE, "Test accuracy over the examples of a class"),
     "evaluate": (CONFUSION, "Confusion matrix"),
 }
@@ -50,7 +52,7 @@ def pictures_of_runs(runs: Iterable[FoundRun]) -> list[Picture]:
 
 
 def pictures_of_vtab(columns: Sequence[Column], names: Sequence[str]) -> list[Picture]:
-    """Returns a bar chart of each column that has runs on tasks of VTAB-1k."""
+    """Returns a bar chart for each column of the report that has runs on tasks of VTAB-1k."""
     pictures = []
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "vtab.png")
@@ -76,7 +78,7 @@ def _picture(run: FoundRun) -> Picture | None:
     seed = "" if run.seed is None else f", seed {run.seed}"
     accuracy = "" if run.accuracy is None else f", {run.accuracy:.2%}"
     title = f"{run.command}: {subject}{seed}{accuracy} ({run.path})"
-    return Picture(title, f"{alt}: {subject}", _uri(content), run.command == "fewshot")
+    return Picture(title, f"{alt}: {subject}", _uri(content), run.is_study)
 
 
 def _uri(content: bytes) -> str:

@@ -47,6 +47,9 @@ NOT_RUN = "not run"
 
 _VTAB = "vtab/"
 
+# The commands whose runs have a recipe and a budget.
+_TRAININGS = ("finetune", "pretrain", "distill")
+
 _OTHER = (
     "command",
     "task",
@@ -60,7 +63,7 @@ _OTHER = (
 
 
 def is_of_paper(run: FoundRun) -> bool:
-    """Returns True if a run fine-tuned on a task of the paper's table, which then shows the run."""
+    """Returns True if a run is a fine-tuning on a task that has a place in the paper's table."""
     task = run.configuration.get("task")
     return run.command == "finetune" and (
         task in {row.task for row in ROWS}
@@ -106,7 +109,7 @@ def vtab_details(columns: Sequence[Column], names: Sequence[str]) -> TextTable |
 
 
 def others_table(runs: Iterable[FoundRun]) -> TextTable | None:
-    """Returns a table of the runs that the paper's table does not show; None without such runs."""
+    """Returns a table of the runs that are not in the paper's table; None without such runs."""
     groups = defaultdict(list)
     for run in runs:
         groups[run.path if run.is_study else canonical(without_seed(run.configuration))].append(run)
@@ -122,7 +125,7 @@ def versions_table(runs: Iterable[FoundRun]) -> TextTable:
 
 
 def left_out_table(left_out: Sequence[LeftOut]) -> TextTable | None:
-    """Returns a table of the unused directories with the reasons, or None if there are none."""
+    """Returns a table of the directories that a report leaves out, with reasons; None if empty."""
     rows = tuple((str(one.path), one.reason) for one in left_out)
     return TextTable("Left out", ("directory", "reason"), rows) if rows else None
 
@@ -138,7 +141,7 @@ def _other_row(runs: Sequence[FoundRun]) -> tuple[str, ...]:
     first = runs[0]
     asked = first.configuration
     accuracies = [run.accuracy for run in runs if run.accuracy is not None]
-    # A study is one row of the table, because it already summarizes several runs.
+    # A study is one row of the table of other runs, because it already summarizes several runs.
     if first.is_study:
         seeds, accuracy = first.seed, ", ".join(f"{100 * value:.2f}" for value in accuracies)
     else:
@@ -147,7 +150,7 @@ def _other_row(runs: Sequence[FoundRun]) -> tuple[str, ...]:
     return (
         first.command,
         *(str(asked.get(key, "")) for key in ("task", "model", "weights")),
-        rule_name(asked) if first.command == "finetune" else str(asked.get("method", "")),
+        rule_name(asked) if first.command in _TRAININGS else str(asked.get("method", "")),
         str(asked.get("examples_per_class") or ""),
         ", ".join(map(str, seeds)),
         accuracy,

@@ -11,7 +11,8 @@ from bit_keras.data.tasks import Task, as_task
 from bit_keras.experiments.repeated_runs import StudyRun, release, summarize, train_missing
 from bit_keras.runs import run_directory
 from bit_keras.training import workers
-from bit_keras.training.finetune import RANDOM, prepare
+from bit_keras.training.finetune import check_arguments, prepare
+from bit_keras.training.preparation import RANDOM, choose_strategy
 from bit_keras.utils.integers import distinct_integers
 from bit_keras.utils.printable import print_text
 from bit_keras.utils.text_table import TextTable
@@ -55,6 +56,9 @@ def finetune_seeds(
         OSError: as `finetune`.
     """
     seeds = distinct_integers("seeds", seeds, least=0)
+    check_arguments(model, seed=seeds[0], **arguments)
+    # Several workers must connect before TensorFlow computes anything, such as reading the task.
+    choose_strategy(model, arguments.get("strategy", "auto"))
     task = as_task(task)
     configuration = _common_configuration(model, task, seeds[0], arguments)
     directory = Path(output_dir).expanduser()
@@ -88,7 +92,7 @@ def finetune_seeds(
 def _common_configuration(
     model: str | keras.Model, task: Task, seed: int, arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns the part of the configuration that is equal for all seeds; checks all arguments."""
+    """Returns the part of a run's configuration that all seeds share; checks all arguments."""
     planned = prepare(model, task, seed=seed, **arguments)
     if workers.are_several(planned.strategy):
         raise ValueError(
@@ -98,7 +102,8 @@ def _common_configuration(
     configuration = planned.configuration
     del configuration["seed"]
     if configuration["weights"] == RANDOM:
-        # The digest of random initial weights is different for each seed.
+        # The digest of random initial weights differs for each seed, so it is not a part of the
+        # common configuration.
         del configuration["initial_state_sha256"]
     del planned
     release()
@@ -140,7 +145,7 @@ def _finished(directory: Path, configuration: dict[str, Any]) -> dict[int, float
 
 
 def _write(directory: Path, configuration: dict, accuracies: dict[int, float]) -> dict:
-    """Writes seeds.json and returns its content."""
+    """Writes the test accuracies by seed, and their summary, to seeds.json; returns its content."""
     seeds = sorted(accuracies)
     values = [accuracies[seed] for seed in seeds]
     record = {

@@ -18,12 +18,13 @@ from bit_keras.experiments.vtab_report import (
     write_record,
 )
 from bit_keras.runs import run_directory
-from bit_keras.training.finetune import prepare
+from bit_keras.training.finetune import planned_rule, prepare
 from bit_keras.utils.integers import distinct_integers
 from bit_keras.utils.nearest_name import nearest_name
 from bit_keras.utils.printable import print_text
 
-# One image size below and one above 96 * 96 pixels, where the BiT-HyperRule changes.
+# Two image sizes, one below and one above an area of 96 * 96 pixels, where the BiT-HyperRule
+# changes the resolution. The arguments of a study are checked with both.
 _SIZES = (32, 32), (500, 500)
 
 
@@ -93,7 +94,8 @@ def vtab(
     stores = {"data_dir": data_dir, "manual_dir": manual_dir}
     results, failures = {seed: {} for seed in seeds}, []
     runs = [_run(directory, key, seed, stores, configuration) for seed in seeds for key in keys]
-    # A dataset's code and files, or too small a memory, may raise any exception.
+    # A dataset's code and files, or too small a memory, may raise any exception, so all exceptions
+    # are caught and recorded as failures.
     outcomes = train_missing(model, runs, verbose=verbose, caught=(Exception,), **training)
     for run, outcome in outcomes:
         key, seed = run.output_dir.name, run.arguments["seed"]
@@ -119,7 +121,7 @@ def vtab(
 
 
 def _run(directory: Path, key: str, seed: int, stores: dict, configuration: dict) -> StudyRun:
-    """Returns the run for a task and a seed; it loads the task's data only if it is trained."""
+    """Returns the run for a task and a seed; the task is loaded only if the run is trained."""
     return StudyRun(
         f"{key}, seed {seed}",
         run_directory.seed_run(directory, seed) / key,
@@ -135,7 +137,7 @@ def _run(directory: Path, key: str, seed: int, stores: dict, configuration: dict
 
 
 def _checked_tasks(tasks: Sequence[str] | None) -> list[str]:
-    """Returns the tasks that were asked for, in the order of the paper's table."""
+    """Checks the names of VTAB-1k tasks; returns them in the order of the paper's table."""
     if tasks is None:
         return list(TASKS)
     if isinstance(tasks, str) or not tasks:
@@ -156,12 +158,12 @@ def _checked_configuration(model: str, training: dict[str, Any]) -> dict[str, An
             f"model={model!r}; expected a name, such as 'BiT-M-R50x1'. A network cannot be given, "
             "because its head fits one number of classes, and the tasks have different numbers."
         )
-    # `prepare` reads no image, so these examples need none.
+    # The function `prepare` reads no image, so the examples of this stand-in task need no images.
     images = Examples(NUM_TRAIN + NUM_VALIDATION, elements=None, read=None)
-    for size in _SIZES:
-        task = Task("vtab", ("0", "1"), size, images, images)
-        planned = prepare(model, task, **training).configuration
-        release()
+    small, large = (Task("vtab", ("0", "1"), size, images, images) for size in _SIZES)
+    planned = prepare(model, large, **training).configuration
+    release()
+    planned_rule(small, None, planned)  # It raises an error if the budget does not fit.
     return {
         "command": "vtab",
         **{key: planned[key] for key in ("model", "weights", "initial_state_sha256", "task")},

@@ -62,7 +62,7 @@ def mean_text(results: Results, name: str) -> str:
 def vtab_table(
     columns: Mapping[str, Results], keys: Iterable[str], failed: Collection[str] = ()
 ) -> TextTable:
-    """Returns a table of VTAB-1k accuracies: some tasks, the means of the groups, and the score.
+    """Returns a table of VTAB-1k accuracies: the given tasks, the means of groups, and the score.
 
     Args:
         columns: the results in each column, by its name.
@@ -94,7 +94,7 @@ def _mean_row(columns: Mapping[str, Results], name: str, title: str) -> tuple[st
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended with an exception.
+    """A run of a VTAB-1k study that ended with an exception.
 
     Attributes:
         task: a key of `bit_keras.data.vtab.TASKS`.
@@ -112,7 +112,7 @@ class Failure:
         return f"{self.task}, seed {self.seed}: {self.error}"
 
     def in_short(self) -> str:
-        """Returns the task, the seed and the first line of the error."""
+        """Returns a text with the task, the seed and the first line of the error."""
         return str(self).splitlines()[0]
 
 
@@ -154,7 +154,7 @@ def metrics_of(
 def write_record(
     results: Results, failures: Sequence[Failure], keys: Collection[str], metrics: dict, path: Path
 ) -> TextTable:
-    """Writes the table, the picture and then the metrics of a study; returns the table.
+    """Writes the table, the picture and then the metrics of a VTAB-1k study; returns the table.
 
     Args:
         results: test accuracies, 0 to 1, by seed and by task.
@@ -187,7 +187,7 @@ _COLORS = dict(zip(GROUPS, ("tab:green", "tab:purple", "tab:orange"), strict=Tru
 
 
 def plot_vtab(results: Results, title: str, path: Path) -> None:
-    """Saves a bar for each task, the median accuracy over the seeds, as a PNG.
+    """Saves a bar chart of the median accuracy on each task, over the seeds, as a PNG.
 
     Args:
         results: accuracies, 0 to 1, by seed and by task; at least one.
@@ -210,7 +210,7 @@ def plot_vtab(results: Results, title: str, path: Path) -> None:
 
 
 def _keys(results: Results) -> list[str]:
-    """Returns the tasks that have a result with any seed."""
+    """Returns the tasks of VTAB-1k that have a result for at least one seed."""
     return [key for key in TASKS if any(key in accuracies for accuracies in results.values())]
 
 

@@ -14,12 +14,12 @@ from bit_keras.exporters.outputs import outputs_of, to_range
 # the largest output.
 FLOAT32_BOUND = 1e-5
 
-# The allowed difference in half precision is larger, because TensorFlow's graph optimizer changes
-# where results are rounded.
+# The allowed difference is larger in half precision than in float32, because TensorFlow's graph
+# optimizer changes where results are rounded.
 _HALF_BOUND = 5e-2
 
-# Batch size, height and width of the test images, if the model takes images of any size. The second
-# size is odd, so that no stride divides it.
+# Batch size, height and width of the test images, if the model takes images of any size. The height
+# and width of the second batch are odd, so that no stride of the network divides them.
 _SHAPES = ((1, 224, 224), (5, 97, 131))
 
 
@@ -102,13 +102,13 @@ def check_export(
             if name == OUTPUT:
                 same += int((value.argmax(-1) == expected.argmax(-1)).sum())
                 count += expected[..., 0].size
-    # np.max returns NaN if any value is NaN; Python's max may not.
+    # np.max is used because it returns NaN if any error is NaN, while Python's max may not.
     agreement = Agreement(float(np.max(errors)), bound, same, count)
     if not agreement.error <= bound:
         raise AgreementError(
             f"The export of {model.name!r} differs from the model: {agreement}. The exporters keep "
-            "no such file. Either rounding alone decides the model's numbers, or a layer is not "
-            "written as it computes."
+            "no such file. Either rounding alone decides the model's outputs, or a layer in the "
+            "file computes something else than in the model."
         )
     return agreement
 
@@ -131,10 +131,11 @@ def _error(model: keras.Model, value: np.ndarray, expected: np.ndarray) -> float
     if not np.isfinite(expected).all():
         raise AgreementError(
             f"Model {model.name!r} gives NaN or infinity for random images; expected finite "
-            "numbers. The training that made it diverged, or its weights are damaged."
+            "numbers. The model's training diverged, or its weights are damaged."
         )
     difference, largest = np.abs(value - expected).max(), np.abs(expected).max()
-    # The outputs of a new head are all zeros, so no ratio can be computed.
+    # The outputs of a new head are all zeros, so that no error relative to the largest output can
+    # be computed.
     if not largest:
         return 0.0 if difference == 0 else np.inf
     return difference / largest

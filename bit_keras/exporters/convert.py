@@ -34,7 +34,7 @@ def convert(
     model_range: tuple[float, float] | None = None,
     background: str = "white",
 ) -> Agreement:
-    """Writes a model to a file of another format; if that fails, no file is left at `path`.
+    """Writes a model to a file of another format; leaves no incomplete file if the writing fails.
 
     LiteRT, ONNX and OpenVINO files take float32 RGB images `[batch, height, width, 3]` in
     `input_range`, at any size that the model takes; their kernels are already standardized. These
@@ -75,7 +75,8 @@ def convert(
         "model_range": model_range,
         "background": background,
     }
-    # The SavedModel is made on the file system of the result, so that it can be moved there.
+    # The SavedModel is made next to `path`, on the same file system, so that it can be moved to
+    # `path`.
     with (
         _atomic(path, form, overwrite) as temporary,
         tempfile.TemporaryDirectory(
@@ -119,11 +120,11 @@ def check(path: str | os.PathLike, name: str, overwrite: bool) -> None:
     for file in (path, *_beside(path, form)):
         if file.is_dir():
             raise IsADirectoryError(
-                errno.EISDIR, "The path is a directory; choose another", str(file)
+                errno.EISDIR, "The path is a directory; choose another path", str(file)
             )
         if file.exists() and not overwrite:
             raise FileExistsError(
-                errno.EEXIST, "The path exists; choose another, or overwrite", str(file)
+                errno.EEXIST, "The path exists; choose another path, or overwrite", str(file)
             )
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such directory", str(path.parent))
@@ -135,7 +136,7 @@ def _write(form: Format, source: Source, path: Path, name: str) -> None:
         form.write(source, path)
     except (OSError, ImportError):
         raise
-    # All exceptions are caught, because each library raises its own classes of errors.
+    # All exceptions are caught, because each conversion library raises its own classes of errors.
     except Exception as error:
         raise ValueError(
             f"Model {name!r} cannot be written as {form.title}: {first_line(error)}"
@@ -162,7 +163,7 @@ def _beside(path: Path, form: Format) -> list[Path]:
 
 @contextlib.contextmanager
 def _atomic_file(path: Path, form: Format) -> Iterator[Path]:
-    """Yields a temporary path; then moves the file, and others of its format, into place.
+    """Yields a temporary path; after the block, moves the file and its companions into place.
 
     The companion files are moved into place before the file at `path`, so that the file never
     appears without them. If there are companion files, the old file at `path` is removed first, so

@@ -1,4 +1,4 @@
-"""Loads a model file of any supported format as a function of images."""
+"""Loads model files of any supported format as functions that map images to outputs."""
 
 import importlib
 import os
@@ -17,13 +17,13 @@ from bit_keras.runs.trained_model import find_model
 
 Run = Callable[[np.ndarray], np.ndarray]
 
-# The name of the function that computes a model's output.
+# The key under which `load_functions` returns the function that computes a model's output.
 OUTPUT = "output"
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A program that runs model files of one format.
+    """A program, such as ONNX Runtime, that runs model files of one format.
 
     Attributes:
         title: the name of the engine.
@@ -61,7 +61,7 @@ def engine_of(path: str | os.PathLike) -> Engine:
     for engine in _ENGINES:
         if engine.runs(path):
             return engine
-    # find_model raises an error if there is no model with this path or name.
+    # find_model is called because it raises an error if there is no model with this path or name.
     find_model(path)
     return _KERAS
 
@@ -110,7 +110,7 @@ def library(name: str) -> ModuleType:
         ImportError: the library is not installed, or its import fails.
     """
     if name == "openvino":
-        # OpenVINO sends usage data to its developers if it can import openvino_telemetry; the None
+        # OpenVINO sends usage data to its developers if it can import openvino_telemetry. The None
         # in sys.modules makes that import fail.
         sys.modules.setdefault("openvino_telemetry", None)
     try:
@@ -180,7 +180,7 @@ def _load_openvino(path: Path) -> dict[str, Run]:
 
 
 def _load_npz(path: Path) -> dict[str, Run]:
-    """Builds a network from an npz file; if the file has no head, the network gives features."""
+    """Builds a network from an npz file; the network returns features if the file has no head."""
     contents = read_contents(path)
     model = ResNetV2(
         depths=contents.depths,
@@ -212,5 +212,5 @@ _ENGINES = (
     Engine("Keras", _is_file(".npz"), _load_npz, explains=True),
 )
 
-# The engine for a model's name, a .keras file or a run's directory.
+# The engine that runs a model given by its name, a .keras file or the directory of a run.
 _KERAS = Engine("Keras", lambda path: True, _load_keras, explains=True)

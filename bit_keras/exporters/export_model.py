@@ -1,4 +1,4 @@
-"""Exports a run's model, a .keras file or a model of the zoo to a file for other programs."""
+"""Exports a run's model, a .keras file or a named model to a file for other programs."""
 
 import os
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _INT8, _FROZEN = "_int8", "_frozen"
 NAMES = tuple(name for name in FORMATS if not name.endswith((_INT8, _FROZEN)))
 
 
-# The default range of input pixels is that of Google's BiT modules.
+# By default, an exported file takes pixels from 0 to 1, like Google's BiT modules.
 _INPUT_RANGE = (0.0, 1.0)
 
 
@@ -72,7 +72,8 @@ def export_model(
         overwrite=overwrite,
         class_names=_class_names(source, network) if form.serves_bytes else None,
         image_size=source.crop,
-        # Every run trains on images in [-1, 1], whatever its model's layers make of them.
+        # The model of a run takes images in [-1, 1], because every run trains on such images, even
+        # if the first layers of the model scale them.
         model_range=None if source.task is None else NETWORK_RANGE,
         background=source.background,
     )
@@ -91,20 +92,20 @@ def _checked_name(form: str, freeze: bool, int8: bool, input_range: Sequence[flo
             f"{nearest_name(form, NAMES)!r}."
         )
     if int8 and f"{form}{_INT8}" not in FORMATS:
-        raise ValueError(f"int8 is for litert, not for {form}: leave it out.")
+        raise ValueError(f"int8 is for litert, not for {form}: leave int8 out.")
     if freeze and f"{form}{_FROZEN}" not in FORMATS:
         state = "is always frozen" if FORMATS[form].serves else "holds the weights to train on"
-        raise ValueError(f"freeze is for saved_model; {form} {state}: leave it out.")
+        raise ValueError(f"freeze is for saved_model; {form} {state}: leave freeze out.")
     if input_range is not None and not FORMATS[form].serves:
         raise ValueError(
             f"input_range={tuple(input_range)}: {form} holds the network itself, which takes "
-            "images in [-1, 1]. Leave it out."
+            "images in [-1, 1]. Leave input_range out."
         )
     return f"{form}{_INT8 if int8 else ''}{_FROZEN if freeze else ''}"
 
 
 def _class_names(source: SavedModel | ZooModel, network: keras.Model) -> Sequence[str] | None:
-    """Returns the class names that the model or its run kept, or those of a published checkpoint.
+    """Returns the class names stored in the model or its run, or those of a published checkpoint.
 
     Returns:
         The names, or None if they are unknown or their number is not that of the classes. If the

@@ -42,7 +42,7 @@ def _frozen_for_other_programs(
     prepare: Callable[[keras.Model], keras.Model] = lambda model: model,
     **arguments,
 ) -> Source:
-    """Exports a frozen SavedModel of operations that the converters know.
+    """Exports a frozen SavedModel that has only operations which the file converters support.
 
     Args:
         model: the model.
@@ -50,12 +50,13 @@ def _frozen_for_other_programs(
         prepare: a function that returns an equivalent model which the file's engine runs faster.
         **arguments: of `export_saved_model`.
     """
-    # In half precision, other engines round differently from TensorFlow, or lack operations.
+    # A model in half precision is refused, because other engines round half precision differently
+    # from TensorFlow or lack operations for it.
     if model.compute_dtype in ("bfloat16", "float16"):
         raise ValueError(
             f"Model {model.name!r} computes in {model.compute_dtype}, and LiteRT, ONNX and "
-            "OpenVINO files are made of a model in float32: make it with dtype='float32' and the "
-            "same weights."
+            "OpenVINO files are made of a model in float32. Make the model with dtype='float32' "
+            "and the same weights."
         )
     prepared = prepare(model)
     with for_other_programs.on():
@@ -123,14 +124,16 @@ def _litert_converter(saved_model: Path):
 def _write_onnx(saved_model: Path, path: Path) -> None:
     import tensorflow as tf
 
-    # The module is kept in a variable, because it owns the weights that the signature uses.
+    # The module is kept in a variable until the file is written, because the module owns the
+    # weights that the signature uses.
     module = tf.saved_model.load(str(saved_model))
     signature = module.signatures["serving_default"]
     (images,) = signature.structured_input_signature[1].values()
 
     @tf.function(autograph=False)
     def network(images):
-        # A signature that is called by keyword returns a dict, whose keys name the file's outputs.
+        # A signature that is called by keyword returns a dict, whose keys become the names of the
+        # file's outputs.
         return signature(images=images)
 
     library("tf2onnx").convert.from_function(
@@ -151,9 +154,9 @@ def _write_npz(model: keras.Model, path: Path) -> None:
     save_npz(model, path)
 
 
-# The allowed errors of the formats. Other engines round float32 differently: errors of 2e-6 were
-# measured, and an error above 1e-3 means a wrong operation. With int8 weights, errors of 0.011 to
-# 0.026 were measured on a network with random weights.
+# Each format has a largest allowed error. Other engines round float32 differently from TensorFlow:
+# errors of 2e-6 were measured, and an error above 1e-3 means a wrong operation. With int8 weights,
+# errors of 0.011 to 0.026 were measured on a network with random weights.
 FORMATS = {
     "saved_model": Format(
         "SavedModel",

@@ -1,4 +1,4 @@
-"""A limit of the number of pixels of encoded images, as TensorFlow operations.
+"""Limits the number of pixels of encoded images by TensorFlow operations.
 
 The size is read from the first bytes of a file. A file of a few kilobytes can hold an image that
 takes gigabytes once it is decoded.
@@ -9,12 +9,12 @@ import tensorflow as tf
 # The number of pixels from which Pillow warns of a decompression bomb (PIL.Image.MAX_IMAGE_PIXELS).
 MAX_PIXELS = 89_478_485
 
-# The sizes of GIF, PNG, BMP and WebP images stand in these first bytes.
+# The first 32 bytes of a GIF, PNG, BMP or WebP file contain the height and width of the image.
 _HEADER = 32
 
 
 def limited(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns the encoded images; running the graph fails if one has more than `MAX_PIXELS`.
+    """Returns the encoded images; running the graph fails if an image exceeds `MAX_PIXELS`.
 
     Args:
         encoded: strings, `[batch]`. What is not an image is not checked.
@@ -30,7 +30,7 @@ def limited(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def pixels(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns the number of pixels that an encoded image claims to have, int64; 0 if unknown.
+    """Returns the number of pixels from an encoded image's header, int64; 0 if it is unknown.
 
     Running the graph fails for a damaged JPEG.
     """
@@ -50,7 +50,7 @@ def pixels(encoded: tf.Tensor) -> tf.Tensor:
     formats = (
         (starts(b"\x89PNG"), big(16) * big(20)),
         (starts(b"GIF8"), little(6, 2) * little(8, 2)),
-        # A negative height means that the first row is the top one.
+        # In a BMP file, a negative height means that the rows are stored from top to bottom.
         (starts(b"BM"), little(18, 4) * tf.minimum(little(22, 4), 2**32 - little(22, 4))),
         (starts(b"WEBPVP8 ", 8), (little(26, 2) % 2**14) * (little(28, 2) % 2**14)),
         (starts(b"WEBPVP8L", 8), (bits % 2**14 + 1) * (bits // 2**14 % 2**14 + 1)),

@@ -1,4 +1,4 @@
-"""A form of group normalization for other programs, which they run faster or can quantize.
+"""Group normalization on 3-D tensors, which OpenVINO runs faster and LiteRT can quantize.
 
 The usual form subtracts each channel's own mean first. In a map of one pixel that gives zeros only,
 and LiteRT ends the process when it quantizes a tensor without a range. This form subtracts the mean
@@ -38,7 +38,7 @@ class _InRows(GroupNormalization):
             ops.transpose(x, (0, rank - 1, *range(1, rank - 1))),
             (-1, self.groups, channels // self.groups * math.prod(positions)),
         )
-        # The axis is a tuple, because OpenVINO fails on a scalar axis.
+        # The axis of the mean is a tuple, because OpenVINO fails if the axis is a single number.
         centred = rows - ops.mean(rows, axis=(2,), keepdims=True)
         variance = ops.mean(ops.square(centred), axis=(2,), keepdims=True)
         x = ops.reshape(centred / ops.sqrt(variance + self.epsilon), (-1, channels, *positions))

@@ -18,13 +18,13 @@ _OUTPUT_OF_ACTIVATION = {
 
 # The number of classes of ImageNet-21k. Its images have several labels, so its networks were
 # trained with a sigmoid for each class (arXiv 1912.11370, section 3.1).
-# `bit_keras.decode_predictions` follows the same rule.
+# `bit_keras.decode_predictions` also uses a sigmoid for these classes.
 _MULTI_LABEL_CLASSES = 21_843
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The kind of a model's output, and the graphs that compute the output and the features.
+    """The kind of a model's output, and the models that compute the output and the features.
 
     Attributes:
         name: "logits" or "probabilities" of a classifier, `[batch, classes]`; "features",
@@ -46,7 +46,7 @@ class Outputs:
 
     @property
     def names_classes(self) -> bool:
-        """True if the largest values of an output tell which classes the model predicts.
+        """True for a classifier of two or more classes, whose largest outputs are its predictions.
 
         False for a single output value that distinguishes two classes, because its index is
         always 0.
@@ -81,7 +81,7 @@ class Outputs:
 
 
 def to_range(images, given: tuple[float, float], wanted: tuple[float, float] = NETWORK_RANGE):
-    """Returns images whose black and white are `given` with those of another range."""
+    """Converts images from one range of pixel values, `given`, to another one, `wanted`."""
     if tuple(given) == tuple(wanted):
         return images
     (low, high), (black, white) = given, wanted
@@ -92,7 +92,7 @@ def to_range(images, given: tuple[float, float], wanted: tuple[float, float] = N
 
 
 def outputs_of(model: keras.Model, model_range: tuple[float, float] | None = None) -> Outputs:
-    """Returns the description of a functional model's output.
+    """Describes the output of a functional model: its kind, its classes and its features.
 
     A classifier is a model that ends in a `Dense` layer with no activation, softmax or sigmoid. The
     activation may also be a separate `Activation` or `Softmax` layer after the `Dense` layer. The
@@ -140,7 +140,7 @@ def _outputs_of(model: keras.Model) -> Outputs:
 
 
 def _activation_of_a_model(model):
-    """Returns the activation layer that follows a classifier nested in the model, or None."""
+    """Returns the activation layer after a classifier that is nested in the model, or None."""
     last = operation_of(model.outputs[0])
     if not isinstance(last, layers.Activation | layers.Softmax):
         return None
@@ -177,14 +177,14 @@ def _is_graph(operation) -> bool:
 def _check_graph(model) -> None:
     if not _is_graph(model):
         raise ValueError(
-            f"{getattr(model, 'name', model)!r} is no functional model. Expected a "
+            f"{getattr(model, 'name', model)!r} is not a functional model. Expected a "
             "bit_keras.ResNetV2, or bit_keras.Model(inputs, outputs) around one."
         )
     shapes = [tuple(output.shape) for output in model.outputs]
     if len(shapes) != 1 or len(shapes[0]) not in (2, 4):
         raise ValueError(
-            f"Model {model.name!r} has outputs of shapes {shapes}; expected one, of [batch, "
-            "classes], [batch, features] or [batch, height, width, features]. Choose one: "
+            f"Model {model.name!r} has outputs of shapes {shapes}; expected one output, "
+            "[batch, classes], [batch, features] or [batch, height, width, features]. Choose one: "
             f"bit_keras.Model(model.input, {_one_output(model)})."
         )
 

@@ -157,8 +157,8 @@ def export_saved_model(
             [os.path.join(folder, name) for name in assets],
         )
         _save(module, directory)
-        # The fingerprint file is not needed, and its random identifier would make two exports of
-        # the same model differ.
+        # The file fingerprint.pb is removed: nothing needs it, and its random identifier would make
+        # two exports of the same model differ.
         (directory / "fingerprint.pb").unlink(missing_ok=True)
         check_export(
             model,
@@ -206,7 +206,7 @@ def check_input(model: keras.Model) -> None:
     if not keras.backend.is_float_dtype(dtype):
         raise ValueError(
             f"Model {model.name!r} takes {dtype} images and scales them itself; expected a model "
-            "that takes floats in [-1, 1]. Export the network after that step; with "
+            "that takes floats in [-1, 1]. Export the part of the model after the scaling; with "
             "input_range=(0, 255), the exported module scales the images."
         )
 
@@ -257,7 +257,8 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
         return tuple(str(number) for number in range(classes or 0))
     if classes is None:
         raise ValueError(
-            "class_names was given for a model of features, which has no classes. Leave it out."
+            "class_names was given for a model of features, which has no classes. Leave "
+            "class_names out."
         )
     if isinstance(class_names, str):
         raise ValueError(
@@ -270,7 +271,8 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
             "one name for each class."
         )
     for name in names:
-        # A class name that was read from a file often still ends with a newline.
+        # A class name that was read from a file often still ends with a newline. Such a name is
+        # refused.
         if not isinstance(name, str) or name.splitlines() != [name]:
             raise ValueError(
                 f"class_names contains {name!r}; expected strings of one line that are not empty. "
@@ -280,7 +282,7 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
 
 
 def describe(model: keras.Model, outputs: Outputs, serving: Serving) -> dict:
-    """Describes an export (model, weights, output, options) as a dictionary for JSON.
+    """Returns a description of an export (model, weights, output, options) as data for JSON.
 
     The description does not depend on the time or the machine of the export, so that the same model
     gives the same bytes.
@@ -314,7 +316,7 @@ def _images_read(serving: Serving) -> str:
 
 
 def architecture_of(model: keras.Model) -> str | None:
-    """Returns the zoo's name for a network's depths and width, such as "R50x1".
+    """Returns the name of a network by its depths and width, such as "R50x1".
 
     Returns:
         The name, or None if the model is not a `ResNetV2` with the depths and width of the zoo.

@@ -42,11 +42,11 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_dir():
-        raise FileExistsError(errno.EEXIST, "The path is a file; choose another", str(path))
+        raise FileExistsError(errno.EEXIST, "The path is a file; choose another path", str(path))
     entries = {entry.name for entry in path.iterdir()}
     if entries and not overwrite:
         raise FileExistsError(
-            errno.EEXIST, "The path exists; choose another, or overwrite", str(path)
+            errno.EEXIST, "The path exists; choose another path, or overwrite", str(path)
         )
     strange = sorted(entries - _ENTRIES)
     if entries and (strange or not entries & {"saved_model.pb", "saved_model.pbtxt"}):
@@ -90,7 +90,7 @@ def atomic_directory(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]
         if overwrite and path.exists():
             _exchange(temporary, path)
         else:
-            # os.rename fails if another process has written files to `path` in the meantime.
+            # os.rename fails if another process has written files to `path` since the last check.
             os.rename(temporary, path)
         sync_entries(path.parent)
     finally:
@@ -102,7 +102,7 @@ def _resolved(path: str | os.PathLike) -> Path:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Exchanges two directories in one step, or in three if the system cannot do it in one."""
+    """Swaps two directories by one rename, or by three if the system cannot swap names."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is not None:
         names = os.fsencode(new), os.fsencode(old)

@@ -17,7 +17,7 @@ from bit_keras.layers.tracing import for_other_programs, saving_gradients
 from bit_keras.models.layer_changes import custom_objects_of
 from bit_keras.utils.keras_internals import SafeModeScope
 
-# The function `serving_bytes` of an exported model returns the 5 most probable classes.
+# The signature `serving_bytes` of an exported model returns the 5 most probable classes.
 TOP_CLASSES = 5
 
 
@@ -52,8 +52,8 @@ class ExportedModule(tf.Module):
         assets: paths of files that are copied into the SavedModel.
     """
 
-    # These attributes are set explicitly, because tf.Module would also list variables as trainable
-    # that are frozen in Keras.
+    # These attributes are set explicitly, because tf.Module itself would list as trainable also
+    # variables that are frozen in Keras.
     variables = trainable_variables = regularization_losses = ()
 
     def __init__(
@@ -72,11 +72,11 @@ class ExportedModule(tf.Module):
         self.regularization_losses = [
             _loss_function(variable) for variable in trainable if variable.regularizer is not None
         ]
-        # The weights of a frozen network stay variables; TensorFlow saves them because they are in
-        # this attribute. If they were constants of the graph, this made batch 1 a tenth faster
-        # (R50x1, two cores) and batch 8 a fiftieth, but each function has its own copy of its
-        # constants: loading and calling 0.1 GB of weights took 3 GB of memory, and a graph cannot
-        # hold 2 GB of constants.
+        # The weights of a frozen network stay variables, which TensorFlow saves because this
+        # attribute holds them. As constants of the graph, they would make inference a tenth faster
+        # for a batch of 1 image (R50x1, two cores) and a fiftieth faster for a batch of 8. But each
+        # function would hold its own copy of the constants: loading and calling 0.1 GB of weights
+        # took 3 GB of memory, and a graph cannot hold 2 GB of constants.
         self._weights = weights
         self.assets = [tf.saved_model.Asset(path) for path in assets]
         self._output_kind, self._serving, self._description = outputs, serving, description
@@ -95,7 +95,7 @@ class ExportedModule(tf.Module):
         return tf.constant(self._description)
 
     def signatures(self) -> dict[str, Callable]:
-        """Maps the names of the SavedModel's signatures, as "serving_default", to functions."""
+        """Returns the functions of the SavedModel's signatures by the names of the signatures."""
 
         def serving_default(images):
             images = to_range(_not_empty(images), self._serving.input_range)
@@ -122,8 +122,9 @@ class ExportedModule(tf.Module):
 
     def _classify(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         images, is_image = decode_batch(encoded, self._serving.image_size, self._serving.background)
-        # An empty batch gets one image, because TensorFlow's convolutions return a wrong shape for
-        # an empty batch. TensorFlow's optimizer would drop a tf.pad before a convolution.
+        # An image of zeros is added to an empty batch, because TensorFlow's convolutions return a
+        # wrong shape for an empty batch. tf.pad is not used for this, because TensorFlow's graph
+        # optimizer would drop a tf.pad before a convolution.
         added = tf.zeros([tf.cast(tf.equal(tf.size(encoded), 0), tf.int32), *images.shape[1:]])
         output = self._network(tf.concat([images, added], axis=0), False)[0]
         probabilities = self._output_kind.probabilities(output[: tf.size(encoded)])
@@ -139,10 +140,10 @@ class ExportedModule(tf.Module):
 
 
 def _not_empty(images: tf.Tensor) -> tf.Tensor:
-    """Returns the images; running the graph fails if there are none, or if they have no pixels."""
+    """Returns the images; running the graph fails if there are no images or they have no pixels."""
     if for_other_programs.is_on():
         return images
-    # TensorFlow's convolutions return a wrong shape for an empty batch.
+    # An empty batch is refused, because TensorFlow's convolutions return a wrong shape for it.
     has_pixels = tf.debugging.Assert(
         tf.reduce_all(tf.shape(images) > 0),
         ["Expected at least one image of at least one pixel; got the shape", tf.shape(images)],
@@ -154,7 +155,7 @@ def _not_empty(images: tf.Tensor) -> tf.Tensor:
 def _network_function(
     model: keras.Model, outputs: Outputs, serving: Serving, spec: tf.TensorSpec
 ) -> Callable:
-    """Returns a function `(images in [-1, 1], training) -> (output, features)`.
+    """Returns the network as a function `(images in [-1, 1], training) -> (output, features)`.
 
     All functions of the module call the same concrete graph for each value of `training`, so each
     graph is traced and written once.
@@ -165,8 +166,8 @@ def _network_function(
             return outputs.run(images, training=training)
 
         function = tf.function(network, autograph=False, input_signature=[spec])
-        # The custom gradients are saved with the graph. Otherwise the loaded module would compute
-        # gradients by other operations, which round differently.
+        # The layers' custom gradients are saved with the graph. Without them, the loaded module
+        # would compute gradients by other operations, which round differently.
         with contextlib.nullcontext() if serving.frozen else saving_gradients.on():
             return function.get_concrete_function()
 
@@ -176,8 +177,8 @@ def _network_function(
 
 
 def _loss_function(variable: keras.Variable) -> Callable:
-    # This is a separate function, because functions defined in a loop would all use the last
-    # variable.
+    # The function is defined here and not in a loop over variables, because all functions defined
+    # in such a loop would use the loop's last variable.
     @tf.function(autograph=False, input_signature=[])
     def loss():
         return tf.cast(variable.regularizer(variable), tf.float32)
@@ -188,7 +189,7 @@ def _loss_function(variable: keras.Variable) -> Callable:
 def decode_batch(
     encoded: tf.Tensor, size: tuple[int, int], background: tuple[int, int, int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes and resizes images like the test pipeline, and tells which elements are images.
+    """Decodes and resizes images as for a test, and tells which of the strings are images.
 
     The images that `data.decoding.decode` reads without Pillow are resized bilinearly without
     antialiasing. A truncated file, and a file that only Pillow reads, do not count as images.
@@ -208,12 +209,13 @@ def decode_batch(
         image = tf.image.resize(image, size, method="bilinear", antialias=False)
         return position, preprocess(image)
 
-    # A decoding error stops the whole graph. Only tf.data, which runs `map` as a separate graph for
-    # each element, can ignore the error.
+    # A decoding error would stop the whole graph. Only tf.data can ignore the error, because it
+    # runs `map` as a separate graph for each element.
     count = tf.size(encoded, out_type=tf.int64)
     elements = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
     images = elements.map(read, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
-    # An image of zeros is always added, because the batch below fails without any image.
+    # An image of zeros is always appended, because get_single_element() fails if a dataset has no
+    # batch.
     last = tf.data.Dataset.from_tensors((count, tf.zeros([*size, 3])))
     positions, images = images.concatenate(last).batch(count + 1).get_single_element()
     positions = positions[:-1, tf.newaxis]
@@ -234,9 +236,9 @@ def frozen_copy(model: keras.Model) -> keras.Model:
 
 
 def copied_layer(layer: keras.layers.Layer, cls: type | None = None) -> keras.layers.Layer:
-    """Returns a layer of the same configuration, of its own class or of another one."""
-    # Safe mode is off and unregistered functions are allowed, because a Lambda layer of this model
-    # is already in memory, so copying it loads no untrusted code.
+    """Makes a layer from the configuration of `layer`, of the same class or of the class `cls`."""
+    # Safe mode is off and unregistered functions are allowed. This loads no untrusted code, because
+    # the function of a Lambda layer is already in memory.
     with SafeModeScope(False), keras.saving.custom_object_scope(custom_objects_of(layer)):
         return (cls or type(layer)).from_config(layer.get_config())
 
@@ -245,10 +247,11 @@ def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
     if not isinstance(layer, StandardizedConv2D):
         return copied_layer(layer)
     config = layer.get_config()
-    # Kernels are stored in the compute dtype, so that they are not cast at each call; in half
+    # Kernels are stored in the compute dtype, so that they need no cast at each call; in half
     # precision, the file is half as large.
     config["dtype"] = layer.compute_dtype
-    # LoRA's update is already contained in the standardized kernel.
+    # The settings of standardization and of LoRA are dropped, because the copied kernel is already
+    # standardized and contains LoRA's update.
     for key in ("epsilon", "lora_rank", "lora_alpha"):
         config.pop(key, None)
     return keras.layers.Conv2D.from_config(config)

@@ -16,8 +16,8 @@ from bit_keras.exporters.engines import engine_of, first_line, load, threads
 from bit_keras.utils.integers import check_integer
 from bit_keras.utils.text_table import TextTable
 
-# Each file is timed in at most 20 rounds, whose median varies by a few percent on a busy machine.
-# For a large network, the rounds end after 60 seconds for each batch size, but not before 3 rounds.
+# Each file is timed in at most 20 rounds; the median varies by a few percent on a busy machine. For
+# a large network, the rounds end after 60 seconds for each batch size, but not before 3 rounds.
 _ROUNDS, _SECONDS, _FEWEST = 20, 60, 3
 
 
@@ -69,7 +69,7 @@ def time_models(
 
 
 def _rounds(processes: "_Processes", shape: tuple[int, ...]) -> list[list[float]]:
-    """Times all files several times; returns for each round the list of the files' seconds."""
+    """Times all files in several rounds; returns for each round the list of the files' seconds."""
     for _ in range(_WARM_UP):
         processes.seconds(shape)
     rounds, start = [], time.perf_counter()
@@ -96,10 +96,11 @@ def _machine() -> str:
 
 
 class _Processes:
-    """One process for each model file, which has loaded the file and times it on request."""
+    """Child processes, one for each model file; each loads its file and times it on request."""
 
     def __init__(self, paths: Sequence[str | os.PathLike]):
-        # Processes are spawned, because TensorFlow does not work in a forked process.
+        # Child processes are spawned and not forked, because TensorFlow does not work in a forked
+        # process.
         context = multiprocessing.get_context("spawn")
         self._paths, self._processes, self._connections = list(paths), [], []
         try:
@@ -112,13 +113,14 @@ class _Processes:
                 theirs.close()
                 self._processes.append(process)
                 self._connections.append(ours)
-                self._answer(path, ours)  # Files are loaded one after the other to save memory.
+                # The processes load their files one after the other to save memory.
+                self._answer(path, ours)
         except BaseException:
             self.close()
             raise
 
     def seconds(self, shape: tuple[int, ...]) -> list[float]:
-        """Runs a batch through each file, one after the other; returns the seconds for each."""
+        """Times one batch of this shape in each process in turn; returns the files' seconds."""
         seconds = []
         for path, connection in zip(self._paths, self._connections, strict=True):
             connection.send(shape)

@@ -1,4 +1,4 @@
-"""The layers of Big Transfer, and a Keras layer over any reusable SavedModel."""
+"""The layers of Big Transfer, and a Keras layer that wraps any reusable SavedModel."""
 
 import keras  # noqa: F401  (Keras comes first: see `__getattr__` in bit_keras/__init__.py.)
 

@@ -25,9 +25,9 @@ from typing import Any
 from bit_keras.layers.tracing import saving_gradients
 from bit_keras.utils import keras_internals
 
-# For at least this number of activations per image, a matrix product is a faster mean than
-# tf.reduce_mean. Measured on two cores with batches of 1 and 8: for 14 x 14 x 256 activations the
-# product takes 0.13 ms longer, for 56 x 56 x 256 it takes 0.2 and 0.7 ms less.
+# From this number of activations per image on, a matrix product computes a mean faster than
+# tf.reduce_mean. Measured on two cores with batches of 1 and 8 images: for 14 x 14 x 256
+# activations the product takes 0.13 ms longer, for 56 x 56 x 256 it takes 0.2 and 0.7 ms less.
 _LARGE = 300_000
 
 
@@ -56,7 +56,8 @@ def group_norm(
     import tensorflow as tf
 
     inputs = [tf.convert_to_tensor(tensor) for tensor in (x, gamma, beta)]
-    # TensorFlow's forward mode differentiates operations, and has no use for a recorded gradient.
+    # TensorFlow's forward-mode differentiation (tf.autodiff.ForwardAccumulator) needs the plain
+    # operations, because it cannot use a recorded gradient.
     if keras_internals.has_tangents(inputs):
         return plain(*inputs)
 
@@ -76,7 +77,7 @@ def group_norm(
 def _group_norm(
     inputs: list, groups: int, epsilon: float, relu: bool, dtype: str, plain: Callable
 ) -> tuple[Any, Callable]:
-    """Returns y and its gradient function, which maps dy to [dx, dgamma, dbeta]."""
+    """Returns the output y and its gradient function, which maps dy to [dx, dgamma, dbeta]."""
     import tensorflow as tf
 
     x = inputs[0]
@@ -121,8 +122,8 @@ def _group_norm(
             mean_dz = (of_groups(_mean(d * kept)) + missing * mean_d) * r
             slope = -over_group(gamma * mean_dz) * tf.square(r)
             offset = slope * missing - over_group(gamma * mean_d) * r
-            # The slope has one number per group; the offset has one per channel. The slope is
-            # broadcast to the offset's shape.
+            # `slope` has one number per group and `offset` has one per channel, so `slope` is
+            # broadcast to the shape of `offset`.
             slope = of_channels(tf.broadcast_to(slope, tf.shape(offset)))
             dx = d * channel_scale + (kept * slope + of_channels(offset))
             positions = tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), wide)
@@ -137,7 +138,7 @@ def _group_norm(
 
 
 def _mean(x: Any) -> Any:
-    """Returns the mean over all axes but the first and the last, as `[N, 1, ..., C]`.
+    """Returns the mean of x over all axes but the first and the last, as `[N, 1, ..., C]`.
 
     The mean of a large map is computed as a matrix product with a row of ones, which is faster
     there but has a fixed cost of 0.1 ms.
@@ -149,14 +150,14 @@ def _mean(x: Any) -> Any:
         return tf.reduce_mean(x, axis=axes, keepdims=True)
     positions, channels = math.prod(x.shape[1:-1]), x.shape[-1]
     rows = tf.reshape(x, (-1, positions, channels))
-    # The sum is divided by the number of positions. A product with 1 / positions would round, and
-    # the mean of a constant channel would no longer be exact.
+    # The sum over positions is divided by their number. Multiplying by 1 / positions would round,
+    # and the mean of a constant channel would no longer be exact.
     means = tf.matmul(tf.ones((1, 1, positions), x.dtype), rows) / positions
     return tf.reshape(means, (-1, *(1 for _ in axes), channels))
 
 
 def _first(plain: Callable, inputs: list, dy: Any) -> list:
-    """Returns the gradient, by differentiating the function `plain`."""
+    """Returns the gradients of `inputs` for the gradient dy of y, by differentiating `plain`."""
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
@@ -166,7 +167,7 @@ def _first(plain: Callable, inputs: list, dy: Any) -> list:
 
 
 def _second(plain: Callable, inputs: list, dy: Any, upstream: tuple) -> list:
-    """Returns second-order gradients, by differentiating the unfused function `plain` twice."""
+    """Returns second-order gradients of `inputs` and dy, by differentiating `plain` twice."""
     import tensorflow as tf
 
     with tf.GradientTape() as outer:
@@ -176,7 +177,7 @@ def _second(plain: Callable, inputs: list, dy: Any, upstream: tuple) -> list:
 
 
 def standardize(kernel: Any, epsilon: float) -> Any:
-    """Returns `(kernel - mean) / sqrt(var + epsilon)`, with statistics per output channel.
+    """Returns `(kernel - mean) / sqrt(var + epsilon)`, with mean and var of each output channel.
 
     Args:
         kernel: `[..., in_channels / groups, filters]`, float32.
@@ -189,8 +190,8 @@ def standardize(kernel: Any, epsilon: float) -> Any:
         x=tf.reshape(kernel, (-1, 1, 1, filters)),
         scale=tf.ones(filters),
         offset=tf.zeros(filters),
-        # The moving averages of this batch normalization are empty, because training does not read
-        # them.
+        # The moving averages are empty tensors, because a batch normalization in training mode does
+        # not read them.
         mean=tf.zeros(0),
         variance=tf.zeros(0),
         epsilon=epsilon,

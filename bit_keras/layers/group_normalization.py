@@ -1,4 +1,4 @@
-"""The group normalization of Big Transfer.
+"""The layer `GroupNormalization`: the group normalization of Big Transfer.
 
     GroupNormalization    gamma * (x - mean(x)) / sqrt(var(x) + 1e-5) + beta, per group
 

@@ -15,7 +15,8 @@ import keras
 from bit_keras.layers.hub_module import load_reusable
 from bit_keras.utils.keras_internals import in_safe_mode
 
-# The SavedModels that the user's code has loaded by `HubLayer`, so the user trusts their code.
+# The handles of the SavedModels that the user's code has loaded by `HubLayer`. The user trusts the
+# code in these SavedModels.
 _loaded_handles: set[str] = set()
 
 
@@ -95,8 +96,8 @@ class HubLayer(keras.layers.Layer):
         super().__init__(
             trainable=trainable, name=name, dtype=dtype, activity_regularizer=activity_regularizer
         )
-        # On a GPU, `fit` uses XLA by default, but a SavedModel may have operations that XLA cannot
-        # compile.
+        # A model with this layer is not compiled by XLA. On a GPU, `fit` uses XLA by default, but a
+        # SavedModel may have operations that XLA cannot compile.
         self.supports_jit = False
         self.handle_or_path = _as_handle(handle_or_path)
         self._module = load_reusable(self.handle_or_path)
@@ -111,7 +112,7 @@ class HubLayer(keras.layers.Layer):
         inputs = [function.structured_input_signature[0][0] for function in functions]
         specs = keras.tree.flatten(inputs[0])
         self._input_dtypes = tuple(spec.dtype.name for spec in specs)
-        # A SavedModel that was traced for a single input shape accepts only this shape, so it
+        # A SavedModel that was traced for a single input shape accepts no other shape. That shape
         # becomes the layer's input_spec.
         if specs[0] is inputs[0] and len({str(spec.shape) for spec in inputs}) == 1:
             known_rank = specs[0].shape.rank is not None
@@ -136,12 +137,13 @@ class HubLayer(keras.layers.Layer):
         to_train = [variable for variable in self._adopted if variable.trainable]
         losses = tuple(getattr(self._module, "regularization_losses", ()))
         if to_train and losses:
-            # Keras adds a variable's regularizer once in each step, and only while the variable is
-            # trainable. With add_loss, the losses would be added at each call of the layer, and a
-            # model may call it several times.
+            # The module's losses become the regularizer of one variable, because Keras adds a
+            # variable's regularizer once in each step, and only while the variable is trainable.
+            # With add_loss, the losses would be added at each call of the layer, and a model may
+            # call the layer several times.
             to_train[0].regularizer = lambda _: sum(loss() for loss in losses)
-        # Keras sorts variables by `trainable` when they are created, so a frozen layer freezes them
-        # later.
+        # The variables of a frozen layer are created as trainable and frozen afterwards, because
+        # Keras assigns a variable to the trainable or to the other weights when it is created.
         for variable in to_train:
             variable.trainable = self.trainable
         if self.trainable and not to_train:
@@ -165,7 +167,7 @@ class HubLayer(keras.layers.Layer):
         extended = tf.distribute.get_strategy().extended
         if all(extended.variable_created_in_scope(v.value) for v in self._adopted):
             return
-        # TensorFlow itself would raise an AssertionError without a message.
+        # Without this error, TensorFlow would raise an AssertionError without a message.
         raise ValueError(
             f"HubLayer {self.name!r} was made outside of the scope of the tf.distribute strategy "
             "that it is used under, so the strategy does not know its variables. Make the layer, "
@@ -217,7 +219,7 @@ class HubLayer(keras.layers.Layer):
     def from_config(
         cls, config: dict, custom_objects: dict | None = None, safe_mode: bool | None = None
     ) -> "HubLayer":
-        """Makes the layer from its configuration, unless that would run untrusted code.
+        """Makes the layer from its configuration; raises an error if its module is not trusted.
 
         Raises:
             ValueError: a file is loaded in safe mode, which is Keras' default; or the layer is made
@@ -235,7 +237,8 @@ class HubLayer(keras.layers.Layer):
                 "not allowed in safe mode. If you trust it, pass safe_mode=False to "
                 "keras.models.load_model, or call keras.config.enable_unsafe_deserialization()."
             )
-        # Keras' own from_config would hide an error of loading the SavedModel in a TypeError.
+        # Keras' own from_config is not used, because it would hide an error of loading the
+        # SavedModel in a TypeError.
         return cls(**config)
 
 
@@ -247,7 +250,8 @@ def _refuse_other_backends() -> None:
         )
 
 
-# Maps arguments of `hub.KerasLayer`, and of Keras 2's layers, to what is done instead.
+# Maps arguments of `hub.KerasLayer` and of Keras 2's layers, which HubLayer refuses, to advice for
+# the error message.
 _INSTEAD = {
     "input_shape": "Call the layer on a keras.Input of that shape, or make keras.Input(shape) the "
     "first element of a keras.Sequential.",
@@ -275,7 +279,7 @@ def _as_handle(handle_or_path: str | os.PathLike) -> str:
 
 
 def _variables(module: Any, handle: str) -> tuple[list, set[int]]:
-    """Returns all variables of a SavedModel, and the Python ids of the trainable ones."""
+    """Returns all variables of a SavedModel, and a set of `id(variable)` of the trainable ones."""
     functions = module.__call__.concrete_functions
     used = [variable for function in functions for variable in function.variables]
     listed = getattr(module, "trainable_variables", None)
@@ -292,7 +296,7 @@ def _variables(module: Any, handle: str) -> tuple[list, set[int]]:
 
 
 def _unique_names(variables: Iterable) -> list[str]:
-    """Returns names without slashes, which Keras does not allow, and without repetitions.
+    """Returns one name per variable, without slashes, which Keras forbids, and without repetition.
 
     For example, two variables "a/kernel:0" are named "a_kernel" and "a_kernel_1".
     """

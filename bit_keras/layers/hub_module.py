@@ -44,11 +44,12 @@ def load_reusable(handle: str) -> Any:
 
 
 def _resolve(handle: str) -> str:
-    """Returns the directory of a SavedModel, given its path or its URL, which is downloaded."""
+    """Returns the directory of a SavedModel; downloads the SavedModel if its handle is a URL."""
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # tensorflow_hub imports pkg_resources, which warns at each import that it is deprecated.
+        # tensorflow_hub imports pkg_resources, which is deprecated and warns of that at each
+        # import. The warning is hidden.
         warnings.simplefilter("ignore")
         import tensorflow_hub as hub
     is_address = "://" in handle
@@ -115,8 +116,8 @@ def _require_callable(handle: str, module: Any) -> None:
         )
     if not module.__call__.concrete_functions:
         raise ValueError(
-            f"{handle!r}: its __call__ was never traced before it was saved. Expected at least one "
-            "concrete function. Call the module before saving it."
+            f"{handle!r}: the module's __call__ was never traced before it was saved. Expected "
+            "at least one concrete function. Call the module before saving it."
         )
 
 

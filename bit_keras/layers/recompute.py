@@ -17,10 +17,11 @@ def rematerialized(function: Callable, x: Any, variables: Sequence = ()) -> Any:
     import tensorflow as tf
 
     x = tf.convert_to_tensor(x)
-    # The variables are read while the tape is recording, so that the tape passes their gradients on
-    # to them.
+    # The variables are read while the tape is recording, so that the tape connects the values with
+    # the variables.
     values = [tf.convert_to_tensor(variable) for variable in variables]
-    # TensorFlow's forward mode differentiates operations, and has no use for a recorded gradient.
+    # TensorFlow's forward-mode differentiation (tf.autodiff.ForwardAccumulator) needs the plain
+    # operations, because it cannot use a recorded gradient.
     if keras_internals.has_tangents([x, *values]):
         return function(x)
     with keras_internals.without_tape():
@@ -38,7 +39,7 @@ def rematerialized(function: Callable, x: Any, variables: Sequence = ()) -> Any:
 
 
 def _after(x: Any, of_y: Any) -> Any:
-    """Returns a copy of `x` that can be computed only after `of_y`, also under XLA.
+    """Returns a copy of `x` that is computed only after the tensor `of_y`, also under XLA.
 
     Without this dependency, XLA would recognize the second computation as a copy of the first and
     keep the first result in memory.

@@ -1,4 +1,4 @@
-"""The weight-standardized convolution of Big Transfer.
+"""The layer `StandardizedConv2D`: the weight-standardized convolution of Big Transfer.
 
     StandardizedConv2D    conv(x, (w - mean(w)) / sqrt(var(w) + 1e-10)), per output channel
 
@@ -27,8 +27,8 @@ from bit_keras.utils import keras_internals
 # logits of the published weights differ from the official ones.
 KERNEL_EPSILON = 1e-10
 
-# Maps a layer to its standardized kernel; these layers use that kernel instead of standardizing
-# their own again.
+# Maps layers to standardized kernels that were computed before. A layer in this mapping uses that
+# kernel and does not standardize its own kernel again.
 _ready_kernels = ContextVar("ready_kernels", default=types.MappingProxyType({}))
 
 
@@ -51,7 +51,7 @@ def _at_least_float32(x):
 
 
 def standardize_kernel(kernel, epsilon: float = KERNEL_EPSILON):
-    """Returns `(kernel - mean) / sqrt(var + epsilon)`, with statistics per output channel.
+    """Returns `(kernel - mean) / sqrt(var + epsilon)`, with mean and var of each output channel.
 
     Weight Standardization (arXiv 1903.10520), equation 3. A constant kernel gives zeros.
 
@@ -66,7 +66,8 @@ def standardize_kernel(kernel, epsilon: float = KERNEL_EPSILON):
     axes = tuple(range(len(kernel.shape) - 1))
     centred = kernel - ops.mean(kernel, axis=axes, keepdims=True)
     variance = ops.mean(ops.square(centred), axis=axes, keepdims=True)
-    # Multiplying by the inverse needs one division per filter instead of one per weight.
+    # Multiplying by the inverse standard deviation needs one division per filter. Dividing by the
+    # standard deviation would need one per weight.
     return centred * (1.0 / ops.sqrt(variance + epsilon))
 
 
@@ -77,7 +78,7 @@ def _standardized(kernel, epsilon: float):
     if in_cpu_graph() and keras.backend.standardize_dtype(kernel.dtype) == "float32":
         return fused_ops.standardize(kernel, epsilon)
     # Without rematerialization, TensorFlow's tape would keep the centred kernels of the whole
-    # network, which take as much memory as its weights.
+    # network, which take as much memory as all weights.
     return rematerialized(functools.partial(standardize_kernel, epsilon=epsilon), kernel)
 
 
@@ -107,8 +108,8 @@ class StandardizedConv2D(keras.layers.Conv2D):
         self.epsilon = epsilon
 
     def add_weight(self, *args, name=None, **kwargs):
-        # The mean and variance need the stored kernel. With autocast, Keras would first round the
-        # kernel to half precision.
+        # Autocast is off for kernels, because the mean and variance need the stored kernel. With
+        # autocast, Keras would first round the kernel to half precision.
         if name in ("kernel", "lora_kernel_a", "lora_kernel_b"):
             kwargs["autocast"] = False
         if name == "kernel" and weights_to_come.is_on():
@@ -119,7 +120,7 @@ class StandardizedConv2D(keras.layers.Conv2D):
     def kernel(self):
         if not (self.built and self.lora_enabled):
             return super().kernel
-        # LoRA's delta is added here, because Keras' own property would round the sum to the
+        # LoRA's update is added here, because Keras' own property would round the sum to the
         # compute dtype.
         delta = ops.matmul(self.lora_kernel_a, self.lora_kernel_b)
         return ops.add(keras_internals.raw_kernel(self), (self.lora_alpha / self.lora_rank) * delta)

@@ -38,7 +38,7 @@ class Switch:
             self._state.reset(token)
 
 
-# While this switch is on, layers use only operations that other programs (LiteRT, ONNX) know.
+# While this switch is on, layers use only operations that other programs (LiteRT, ONNX) support.
 for_other_programs = Switch("for_other_programs")
 
 
@@ -57,10 +57,11 @@ def in_cpu_graph() -> bool:
     return not any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
 
 
-# While this switch is on, kernels are created as zeros, because a checkpoint will overwrite them.
-# The layers keep their initializers. For R152x4 this saves drawing 0.9 billion random numbers.
+# While this switch is on, layers create their kernels as zeros, because a checkpoint will overwrite
+# the kernels. The layers' configurations keep the usual initializers. For R152x4, this saves
+# drawing 0.9 billion random numbers.
 weights_to_come = Switch("weights_to_come")
 
-# This switch is on while a graph is traced for a SavedModel, which can store a custom gradient only
-# if it was defined by tf.custom_gradient.
+# While this switch is on, layers define their gradients by tf.custom_gradient, because a SavedModel
+# cannot store other custom gradients. The switch is on while a graph is traced for a SavedModel.
 saving_gradients = Switch("saving_gradients")

@@ -1,1 +1,1 @@
-"""The BiT networks, their Keras model class, and the functions around their inputs."""
+"""The BiT networks, their Keras model class, and functions that prepare and check their inputs."""

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `ResNetV2` and of the constructors of the zoo."""
+"""Checks the arguments of `ResNetV2` and of the functions that build models by name."""
 
 import os
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ import keras
 
 from bit_keras.utils.integers import is_positive_integer
 
-# The largest number of units in a block. TensorFlow builds this many in half a minute.
+# The largest allowed number of units in a block. TensorFlow builds this many in half a minute.
 _LARGEST_DEPTH = 1000
 
-_BYTES = 4  # the size of a float32 weight
+_BYTES = 4  # The number of bytes of a float32 weight.
 
 
 def check_depths(depths, blocks: int) -> None:
-    """Raises a ValueError unless `depths` gives a number of units for each block."""
+    """Raises a ValueError unless `depths` has a positive integer for each block."""
     count = len(depths) if hasattr(depths, "__len__") else 0
     if count != blocks or not all(map(is_positive_integer, depths)):
         raise ValueError(
@@ -25,7 +25,7 @@ def check_depths(depths, blocks: int) -> None:
 
 
 def check_width(width, root_filters: int, groups: int) -> None:
-    """Raises a ValueError unless `groups` divides all channel counts of the network."""
+    """Raises a ValueError unless `groups` divides all channel counts of a network of this width."""
     is_number = isinstance(width, Real) and not isinstance(width, bool)
     if not is_number or width <= 0 or (root_filters * width) % groups:
         raise ValueError(
@@ -35,7 +35,7 @@ def check_width(width, root_filters: int, groups: int) -> None:
 
 
 def check_size(depths, width, channels: int, classes: int) -> None:
-    """Raises a ValueError for a network that cannot be built in this machine's memory and in time.
+    """Raises a ValueError for a network that is too large or takes too long to build.
 
     A damaged or hostile file can ask for such a network as well as a caller can.
 
@@ -50,7 +50,8 @@ def check_size(depths, width, channels: int, classes: int) -> None:
             f"depths={tuple(depths)}: expected at most {_LARGEST_DEPTH} units in a block, because "
             "building more takes hours. The deepest published networks have 333 units."
         )
-    # The kernels of 3 x 3 are about half of the weights.
+    # Of each unit, only the 3 x 3 kernel is counted, which has about half of the unit's weights.
+    # The network needs more memory than this estimate.
     root_filters = int(64 * width)
     units = sum(int(depth) * 9 * (root_filters << block) ** 2 for block, depth in enumerate(depths))
     others = 49 * channels * root_filters + 32 * root_filters * classes
@@ -87,7 +88,7 @@ def check_layers(normalization, standardize) -> None:
 
 
 def check_classes(classes) -> int:
-    """Returns the size of a head; raises a ValueError unless `classes` can be one."""
+    """Returns `classes` as an int; raises a ValueError unless it is a positive integer."""
     if not is_positive_integer(classes):
         raise ValueError(
             f"classes={classes!r}: expected the size of the head, an integer of at least 1. "
@@ -124,25 +125,25 @@ def check_input_tensor(tensor):
     if not keras.utils.is_keras_tensor(tensor):
         raise ValueError(
             f"input_tensor is a {type(tensor).__name__}; expected a keras.Input of images, or a "
-            "symbolic tensor computed from one. To run the model on data, call it."
+            "symbolic tensor computed from one. To run the model on data, call the model."
         )
     check_input_shape(tensor.shape[1:])
     if not keras.backend.is_float_dtype(tensor.dtype):
         raise ValueError(
-            f"input_tensor has dtype {tensor.dtype}; expected a float, in [-1, 1]. Put "
+            f"input_tensor has dtype {tensor.dtype}; expected floats in [-1, 1]. Put "
             "bit_keras.preprocess_input(tensor) before the network."
         )
     sources = keras.utils.get_source_inputs(tensor)
     if len(sources) != 1:
         raise ValueError(
             f"input_tensor is computed from {len(sources)} inputs; expected one. Build the network "
-            "without it and call it on the tensor, as a layer."
+            "without input_tensor, and call the network on the tensor, as a layer."
         )
     return sources[0]
 
 
 def check_channels_last() -> None:
-    """Raises a ValueError if Keras is configured for channels_first."""
+    """Raises a ValueError if Keras is configured for the data format channels_first."""
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             "BiT supports image_data_format='channels_last' only, and Keras is configured for "

@@ -67,7 +67,7 @@ def _problem(images: Any, wanted: Any) -> str | None:
 
 
 def _enters_a_network(tensor: Any) -> bool:
-    """Returns True if a graph's input goes directly into a ResNetV2 or its first layer."""
+    """Returns True if a model's input goes directly into a ResNetV2 or its first layer."""
     return any(
         operation.name == "root_block_pad" or hasattr(operation, "unit_boundaries")
         for operation in consumers_of(tensor)
@@ -99,7 +99,7 @@ def check_labels(model: keras.Model, x: Any, y: Any) -> None:
     labels = _labels(x, y)
     _check_label_type(labels, f"the loss {name} over {classes} classes, which takes {takes}")
     shape = _shape(labels)
-    # With one class, labels may have no last axis, so their shape is not checked.
+    # If the model has one class, labels may have no last axis, so their shape is not checked.
     if shape is None or classes == 1:
         return
     if name.startswith("sparse"):
@@ -121,7 +121,7 @@ def check_labels(model: keras.Model, x: Any, y: Any) -> None:
 
 
 def _check_label_type(labels: Any, loss: str) -> None:
-    """Raises a ValueError for names of classes, other objects, and lists in place of numbers."""
+    """Raises a ValueError if the labels are a list or tuple of numbers, or are not numbers."""
     if isinstance(labels, list | tuple) and labels and not hasattr(labels[0], "shape"):
         raise ValueError(
             f"The labels are a {type(labels).__name__} and do not fit {loss}. Expected an array: "
@@ -130,11 +130,11 @@ def _check_label_type(labels: Any, loss: str) -> None:
     dtype = getattr(labels, "dtype", None)
     if dtype is None:
         return
-    dtype = getattr(dtype, "name", str(dtype))  # TensorFlow's and numpy's dtypes have a name
+    dtype = getattr(dtype, "name", str(dtype))  # A torch.dtype has no name, so its text is used.
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool", "torch.")):
         raise ValueError(
-            f"Labels of dtype {dtype} do not fit {loss}. Expected numbers. Names of classes become "
-            "numbers by names, labels = numpy.unique(labels, return_inverse=True)."
+            f"Labels of dtype {dtype} do not fit {loss}. Expected numbers. To convert names of "
+            "classes to numbers, use names, labels = numpy.unique(labels, return_inverse=True)."
         )
 
 
@@ -143,8 +143,8 @@ def _check_label_values(labels: np.ndarray, classes: int, ignored: int | None) -
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
             f"Labels from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}, as the "
-            f"model has classes={classes}. Build it with as many classes as there are, and count "
-            "labels from 0."
+            f"model has classes={classes}. Build the model with the right number of classes, and "
+            "number the labels from 0."
         )
     fractions = labels[labels != np.floor(labels)] if labels.dtype.kind == "f" else ()
     if len(fractions):
@@ -155,7 +155,7 @@ def _check_label_values(labels: np.ndarray, classes: int, ignored: int | None) -
 
 
 def check_class_weight(model: keras.Model, class_weight: Any) -> None:
-    """Raises a ValueError for weights of classes that Keras would ignore or that spoil the loss.
+    """Raises a ValueError unless class_weight maps the model's classes to numbers of at least 0.
 
     Args:
         model: a model; the numbers of classes are checked only if it has one output
@@ -204,7 +204,7 @@ def warn_of_logits(model: keras.Model) -> None:
         if _loss_name(loss) and not getattr(loss, "from_logits", False) and _is_logits(output):
             warnings.warn(
                 f"The loss {_loss_name(loss)} takes probabilities, and model {model.name!r} gives "
-                "logits: it would learn nothing sensible. Pass the loss as an object with "
+                "logits: the model would learn nothing sensible. Pass the loss as an object with "
                 "from_logits=True, as in "
                 "keras.losses.SparseCategoricalCrossentropy(from_logits=True); or build the model "
                 "with classifier_activation='softmax'.",
@@ -228,20 +228,20 @@ def warn_of_metrics(model: keras.Model) -> None:
             if argument:
                 warnings.warn(
                     f"The metric {metric.name!r} takes probabilities, and model {model.name!r} "
-                    "gives logits: its values would be wrong. Pass the metric as an object, "
+                    "gives logits: the metric would be wrong. Pass the metric as an object, "
                     f"keras.metrics.{type(metric).__name__}({argument}).",
                     stacklevel=3,
                 )
 
 
 def _argument_for_logits(metric: keras.metrics.Metric) -> str:
-    """Returns the argument with which one of Keras' metrics takes logits; "" if it needs none."""
+    """Returns the argument that makes a Keras metric take logits, such as "threshold=0"; or ""."""
     if not type(metric).__module__.startswith("keras."):
         return ""
     config = metric.get_config()
     if config.get("from_logits") is False:
         return "from_logits=True"
-    # A probability of 0.5, where these metrics divide the classes by default, is a logit of 0.
+    # These metrics divide the classes at a probability of 0.5 by default, which is a logit of 0.
     if isinstance(metric, keras.metrics.BinaryAccuracy):
         return "threshold=0" if config["threshold"] == 0.5 else ""
     is_default = config.get("top_k") is None and config.get("thresholds", 0) is None
@@ -258,7 +258,7 @@ def _is_logits(output: Any) -> bool:
 
 
 def _keras_loss(loss: Any) -> Any:
-    """Returns the loss function or object for the argument `loss`, which may be a name."""
+    """Returns `loss`, or the loss function of that name if `loss` is a string."""
     return keras.losses.get(loss) if isinstance(loss, str) else loss
 
 

@@ -18,19 +18,20 @@ import keras
 from bit_keras.layers.tracing import weights_to_come
 from bit_keras.utils import keras_internals
 
-# The changes with which `with_later_changes` builds a network.
+# While `with_later_changes` builds a network, this variable holds the saved changes of its layers.
 _changes = ContextVar("changes", default=types.MappingProxyType({}))
 
-# Maps the settings of a variable that belong to no configuration to their deserializers. Keras
-# copies them from the layer when the layer is built, and later reads only the variable's.
+# Maps settings of a variable to the functions that deserialize them. Keras copies these settings
+# from the layer to its variables when the layer is built, and later reads only those of the
+# variables. A setting that is changed later is therefore in no configuration.
 _GETTERS = {"regularizer": keras.regularizers.get, "constraint": keras.constraints.get}
 
-# The variables of a network that the constructor makes as not trainable.
+# The names of the variables that the constructor of a network makes as not trainable.
 _STATISTICS = ("moving_mean", "moving_variance")
 
 
 class LayerMaker:
-    """Makes the layers of a network, and keeps how the constructor made each of them.
+    """Makes the layers of a network, and remembers with which arguments it made each of them.
 
     Inside `with_later_changes`, a changed layer is made from its saved configuration.
 
@@ -45,7 +46,7 @@ class LayerMaker:
         self._saved = _changes.get()
 
     def make(self, layer: type, *arguments: Any, name: str, **options: Any) -> keras.layers.Layer:
-        """Returns a layer of this class, or the one that was saved under this name."""
+        """Makes a layer from its saved configuration if there is one, else from the arguments."""
         unchanged = functools.partial(layer, *arguments, name=name, **options)
         config = self._saved.get(name, {}).get("config")
         made = unchanged() if config is None else layer.from_config(config)
@@ -53,13 +54,13 @@ class LayerMaker:
         return made
 
     def add_input(self, layer: keras.layers.InputLayer, dtype: str) -> None:
-        """Adds the input layer that a caller made instead of an input of this dtype."""
+        """Registers a caller's input layer, to save its differences from the usual input layer."""
         usual = {"shape": layer.batch_shape[1:], "dtype": dtype, "name": "images"}
         self.layers["images"] = layer
         self._unchanged["images"] = functools.partial(keras.layers.InputLayer, **usual)
 
     def changes(self) -> dict[str, dict]:
-        """Returns the changed layers' configurations and the changed settings of variables.
+        """Returns the configuration of each changed layer, and the changed settings of variables.
 
         Raises:
             ValueError: a layer cannot be made again from its configuration as it is now.
@@ -69,7 +70,9 @@ class LayerMaker:
             for name, layer in self.layers.items():
                 try:
                     change = _change(layer, self._unchanged[name])
-                except Exception as error:  # a changed attribute can make any part of Keras fail
+                # All exceptions are caught, because a changed attribute can make any part of Keras
+                # fail.
+                except Exception as error:
                     raise ValueError(
                         f"Layer {layer.name!r} cannot be saved as it is now, because a loaded "
                         f"model would not compute as this one does: {error}. If the layer was "
@@ -81,7 +84,7 @@ class LayerMaker:
         return found
 
     def restore_settings(self, changes: dict[str, dict]) -> None:
-        """Gives the variables of built layers the settings that `changes` returned."""
+        """Sets the settings of variables that `changes` returned; the layers must be built."""
         for name, change in changes.items():
             settings = change.get("variables", {})
             for variable in self.layers[name].weights:
@@ -91,7 +94,7 @@ class LayerMaker:
 
 
 def later_changes(model: keras.Model) -> dict:
-    """Returns what was changed on a network and on its layers, as part of its configuration.
+    """Returns the changes made to a network since it was built, as entries of its configuration.
 
     Args:
         model: a network with an attribute `layer_maker`, which made its layers.
@@ -107,7 +110,7 @@ def later_changes(model: keras.Model) -> dict:
 
 
 def with_later_changes(cls: type, config: dict) -> keras.Model:
-    """Returns the network of a configuration: `cls(**arguments)`, with its `later_changes`."""
+    """Builds a network, `cls(**arguments)`, from a configuration and applies its later changes."""
     config = dict(config)
     trainable, frozen = config.pop("trainable", True), config.pop("frozen_layers", ())
     changes = config.pop("changed_layers", {})
@@ -135,33 +138,36 @@ def _change(layer: keras.layers.Layer, unchanged: Callable[[], keras.layers.Laye
 
 
 def _config(layer: keras.layers.Layer) -> dict:
-    """Returns a layer's configuration as plain data, without `trainable`, which is saved apart."""
+    """Returns a layer's configuration as plain data, but without the value of `trainable`."""
     config = keras.saving.serialize_keras_object(layer.get_config())
     config.pop("trainable", None)
     return config
 
 
 def _check_restorable(layer: keras.layers.Layer, config: dict) -> None:
-    """Raises an error unless the configuration gives a layer with these variables."""
-    # Objects that Keras does not know are given again when the file is loaded, as custom_objects.
+    """Raises an error unless `config` gives a layer with the same configuration and variables."""
+    # Functions and classes that are not registered with Keras are made known to Keras here. When a
+    # file is loaded, the user passes them as custom_objects.
     with keras.saving.custom_object_scope(custom_objects_of(layer)), weights_to_come.on():
         again = type(layer).from_config(copy.deepcopy(config))
         if layer.weights:
             again.build_from_config(layer.get_build_config())
     if _config(again) != config:
-        raise ValueError("its configuration gives a layer of another configuration")
+        raise ValueError("a layer made from the saved configuration has another configuration")
     here, there = ([(v.name, tuple(v.shape), v.dtype) for v in x.weights] for x in (layer, again))
     if here != there:
-        raise ValueError(f"it has the variables {here}, and its configuration needs {there}")
+        raise ValueError(
+            f"the layer has the variables {here}, but its configuration gives the variables {there}"
+        )
     if getattr(layer, "lora_enabled", False) and layer.lora_kernel_a.regularizer is not None:
         raise ValueError(
-            "its LoRA weights have a regularizer, and saving adds them to the kernel, which "
-            "changes the loss"
+            "the layer's LoRA weights have a regularizer; saving would add the LoRA weights to the "
+            "kernel, and the regularizer would add another loss"
         )
 
 
 def custom_objects_of(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Returns the functions and classes of a layer's attributes, which may not be registered."""
+    """Returns the functions and classes in a layer's attributes by name, for custom_objects."""
     attributes = vars(layer).values()
     functions = {each.__name__: each for each in attributes if isinstance(each, types.FunctionType)}
     classes = map(type, attributes)
@@ -169,7 +175,7 @@ def custom_objects_of(layer: keras.layers.Layer) -> dict[str, Any]:
 
 
 def _settings(layer: keras.layers.Layer) -> dict[str, dict]:
-    """Returns those settings of a layer's variables that differ from the layer's attributes."""
+    """Returns the settings of a layer's variables that differ from the layer's own attributes."""
     found = {}
     for variable in layer.weights:
         settings = {
@@ -177,7 +183,8 @@ def _settings(layer: keras.layers.Layer) -> dict[str, dict]:
             for name in _GETTERS
             if getattr(variable, name) is not getattr(layer, f"{variable.name}_{name}", None)
         }
-        # A layer that is not trainable as a whole makes its variables so when it is restored.
+        # For a layer that is not trainable, `trainable` of its variables is not saved, because
+        # restoring the layer makes all of them not trainable.
         if layer.trainable and variable.trainable == (variable.name in _STATISTICS):
             settings["trainable"] = variable.trainable
         if settings:

@@ -99,13 +99,14 @@ class Model(keras.Model):
         super().__init__(*args, **kwargs)
 
     class_names: tuple[str, ...] | None = None
-    task_record: TaskRecord | None = None  # `models.task_record.remember` sets it.
+    # `bit_keras.models.task_record.remember` sets this attribute.
+    task_record: TaskRecord | None = None
 
     _batch_split = 1
 
     @property
     def batch_split(self) -> int:
-        """The number of slices in which a training step processes its batch.
+        """The number of slices into which a training step cuts its batch.
 
         With several replicas, each replica processes its share of the batch in slices. A step
         keeps the activations of one slice only, and the gradient is the same. Losses and
@@ -131,7 +132,8 @@ class Model(keras.Model):
             return call(*args, **kwargs)
         return call_on_samples(lambda inputs: call(inputs, *args[1:], **kwargs), args[0])
 
-    def train_step(self, *args: Any) -> Any:  # With JAX, Keras also passes the variables' values.
+    # Keras passes the data of the step and, with JAX, also the values of the variables.
+    def train_step(self, *args: Any) -> Any:
         if self.batch_split == 1 or not self.trainable_weights:
             return super().train_step(*args)
         return split_train_step(self, *args, self.batch_split)
@@ -184,9 +186,9 @@ class Model(keras.Model):
         return super()._standardize_inputs(inputs)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        # Keras' own method reads a batch to find its shapes, which fails with several workers. The
-        # dataset's element_spec gives the shapes without reading, so a generator loses no batch,
-        # and a shuffle buffer is not filled twice.
+        # Keras' own method reads a batch to find the shapes of the data, which fails with several
+        # workers. The dataset's element_spec gives the shapes without reading a batch, so a
+        # generator loses no batch, and a shuffle buffer is not filled twice.
         if iterator is not None and _is_distributed(self):
             data_batch = replica_spec(keras_internals.element_spec(iterator))
             iterator = None
@@ -213,14 +215,14 @@ class FunctionalModel(Model, Functional):
 
 
 def _make_functional(cls: type) -> None:
-    # Only this class gets the base Functional. Keras would also change the base of `Model`, and
-    # then no subclass of `Model` could define `call`.
+    # Only the class `cls` gets the new base class Functional. Keras would also change the base
+    # class of `Model`, and then no subclass of `Model` could define `call`.
     if not issubclass(cls, Functional):
         cls.__bases__ = (*cls.__bases__, Functional)
 
 
 def _is_distributed(model: Model) -> bool:
-    # Models of other backends than TensorFlow lack this attribute.
+    # Models on other backends than TensorFlow have no attribute distribute_strategy.
     strategy = getattr(model, "distribute_strategy", None)
     return strategy is not None and strategy.num_replicas_in_sync > 1
 

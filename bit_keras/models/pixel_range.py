@@ -15,21 +15,22 @@ from bit_keras.utils.keras_internals import inputs_of_operation, operation_of
 
 NETWORK_RANGE = (-1.0, 1.0)
 
-# The ranges of images that are in use, the one of the networks first.
+# The usual ranges of pixel values; the first one is the range that BiT networks take.
 _RANGES = (NETWORK_RANGE, (0.0, 255.0), (0.0, 1.0))
 
-# Layers in front of a network that do not change the values of pixels.
+# The classes of layers in front of a network that do not change the values of pixels.
 _WITHOUT_SCALE = (keras.layers.InputLayer, keras.layers.ZeroPadding2D)
 
-# Layers may divide pixels by 128 or by 127.5, and compute in half precision.
+# Black and white may differ from -1 and 1 by this much, because layers may divide pixels by 128 or
+# by 127.5, and may compute in half precision.
 _TOLERANCE = 0.02
 
-# The side in pixels of the test images, where the model's size is free.
+# The height and width in pixels of the test images, if the model takes images of any size.
 _SIDE = 32
 
 
 def pixel_range(model: keras.Model) -> tuple[float, float] | None:
-    """Returns the values of black and white that a functional model's layers make -1 and 1 of.
+    """Returns the values of black and white that a functional model's layers map to -1 and 1.
 
     The layers in front of the first one with a kernel are computed on images of one value.
 
@@ -54,7 +55,7 @@ def pixel_range(model: keras.Model) -> tuple[float, float] | None:
 
 
 def _layers_in_front(model: keras.Model) -> list[keras.Model]:
-    """Returns graphs, to be run in turn, from a model's input to its first layer with a kernel."""
+    """Returns models that, called in turn, compute the input of the first layer with a kernel."""
     for tensor in _in_order(model.outputs[0]):
         operation = operation_of(tensor)
         if not _has_kernel(operation):
@@ -66,7 +67,7 @@ def _layers_in_front(model: keras.Model) -> list[keras.Model]:
 
 
 def _in_order(output: Any) -> Iterator[Any]:
-    """Yields the tensors that an output is computed from and the output, each after its inputs."""
+    """Yields `output` and all tensors it is computed from, in the order of the computation."""
     seen, waiting = set(), [output]
     while waiting:
         tensor = waiting[-1]
@@ -91,12 +92,12 @@ def _is_graph(operation: Any) -> bool:
 
 
 def _center(image: np.ndarray) -> np.ndarray:
-    """Returns the middle of an image, which no padding has reached, or all values of a vector."""
+    """Returns the middle pixel of an image, which no padding affects; returns vectors unchanged."""
     return image[image.shape[0] // 2, image.shape[1] // 2] if image.ndim == 3 else image
 
 
 def _is_network_range(black: np.ndarray, white: np.ndarray) -> bool:
-    """Returns True for -1 and 1, in either order: a layer may make a negative of the image."""
+    """Returns True if black and white are -1 and 1, or 1 and -1, as in a negative of the image."""
     sign = np.sign(np.mean(white))
     error = max(np.abs(white - sign).max(), np.abs(black + sign).max())
     return sign != 0 and bool(error <= _TOLERANCE)

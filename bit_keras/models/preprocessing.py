@@ -1,4 +1,4 @@
-"""Converts pixels to the network's input, and its output to the names of classes."""
+"""Converts pixels to the input of a BiT network, and the network's output to class names."""
 
 import functools
 import os
@@ -10,8 +10,8 @@ from keras import ops
 
 from bit_keras.utils.integers import is_integer
 
-# The two label sets that were published with the weights. Maps the number of classes to the first
-# part of the names of their files.
+# The two sets of class names that were published with the weights. Maps the number of classes to
+# the beginning of the names of the files with the class names.
 _LABELS = {1_000: "ilsvrc2012", 21_843: "imagenet21k"}
 
 _FROM_16_BITS = "divide 16-bit images, whose values go up to 65535, by 257"
@@ -53,7 +53,7 @@ def preprocess_input(images):
 
 
 def _check_pixels(images) -> None:
-    """Checks that an input has pixels from 0 to 255; the error or warning says how to get them."""
+    """Raises an error for inputs that are not pixels; the message says how to convert them."""
     if isinstance(images, list | tuple):
         for image in images:
             _check_pixels(image)
@@ -61,7 +61,7 @@ def _check_pixels(images) -> None:
         if len(shapes) > 1:
             raise ValueError(
                 f"preprocess_input: images of different shapes: {sorted(shapes)}. Expected one "
-                "shape; resize them first, or call it for each image."
+                "shape; resize the images first, or call preprocess_input for each image."
             )
     elif isinstance(images, str | bytes | os.PathLike):
         raise TypeError(
@@ -75,7 +75,7 @@ def _check_pixels(images) -> None:
         )
     elif hasattr(images, "element_spec"):
         raise TypeError(
-            f"preprocess_input: got a {type(images).__name__}; expected pixels. Map it: "
+            f"preprocess_input: got a {type(images).__name__}; expected pixels. Map the data: "
             "dataset.map(lambda images, labels: (preprocess_input(images), labels))."
         )
 
@@ -88,20 +88,20 @@ def _warn_of_other_ranges(images) -> None:
 
 
 def _other_range(images) -> str | None:
-    """Returns what an array says of its range, if it cannot hold pixels from 0 to 255."""
+    """Returns the reason why an array cannot hold pixels from 0 to 255, or None if it can."""
     dtype = str(getattr(images, "dtype", "uint8"))
     if "uint8" in dtype:
         return None
     try:
         values = ops.convert_to_numpy(images)
     except (NotImplementedError, TypeError, ValueError):
-        # A tensor without values; each backend raises another error for it.
+        # The tensor has no values yet. Each backend raises another class of error for this.
         return f"is uint16: {_FROM_16_BITS}" if "uint16" in dtype else None
     if not values.size:
         return None
     low, high = float(values.min()), float(values.max())
-    # Interpolation can give negative values of a few percent of the largest value, and values above
-    # it. Images in [-1, 1] and standardized images have much lower values.
+    # Interpolation can give values a few percent below 0 or above the largest pixel. Images in [-1,
+    # 1] and standardized images have much lower values.
     if low < -0.25 * max(high, 1):
         return "has negative values, as if it were preprocessed already"
     if high > 1.25 * 255:
@@ -185,13 +185,14 @@ def class_names(classes: int) -> tuple[list[str], list[str]]:
 
 
 def _label_lines(file: str, classes: int) -> list[str]:
-    # The import is here, because only class names need the library for downloads.
+    # The import is inside the function, because only the class names need the library for
+    # downloads.
     from bit_keras.checkpoints.download import local_file
 
     def check(path) -> None:
         count = len(path.read_text("utf-8").splitlines())
         if count != classes:
-            raise ValueError(f"it has {count} lines; expected {classes}, one for each class")
+            raise ValueError(f"the file has {count} lines; expected {classes}, one for each class")
 
     return local_file(file, check).read_text("utf-8").splitlines()
 
@@ -202,4 +203,4 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(logits / 2))  # Unlike 1 / (1 + exp(-x)), this cannot overflow.
+    return 0.5 * (1 + np.tanh(logits / 2))  # tanh cannot overflow, but 1 / (1 + exp(-x)) can.

@@ -66,7 +66,8 @@ def _after_its_input(function: keras.Function, x: Any) -> Any:
     import tensorflow as tf
 
     variables = [v.value for layer in function.operations for v in layer.trainable_variables]
-    # Each part waits for its input. Otherwise TensorFlow could standardize the kernels of all parts
-    # at once. With a wide network and small images, that took twice the memory.
+    # Each rematerialized part waits for its input. Otherwise, TensorFlow could standardize the
+    # kernels of all parts at once. With a wide network and small images, that took twice the
+    # memory.
     with tf.control_dependencies([x]):
         return rematerialized(function, x, variables)

@@ -43,7 +43,7 @@ GROUPS = 32
 BATCH_MOMENTUM = 0.99
 BATCH_EPSILON = 1.001e-5
 
-# Maps the argument `standardize` to the convolutions' class, and to the end of their names.
+# Maps the argument `standardize` to the class of the convolutions and the end of their names.
 _CONVOLUTIONS = {
     True: (StandardizedConv2D, "standardized_conv2d"),
     False: (layers.Conv2D, "conv2d"),
@@ -233,7 +233,7 @@ class ResNetV2(Model):
         policy = keras.dtype_policies.get(dtype)
         kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         classifier_activation = keras.activations.get(classifier_activation)
-        # Images, pooled features and logits would lose digits in half precision.
+        # Images, pooled features and logits are at least float32; half precision would lose digits.
         wide = keras.backend.result_type(policy.compute_dtype, "float32")
         maker = LayerMaker()
         if input_tensor is None:
@@ -272,8 +272,8 @@ class ResNetV2(Model):
         self.pyramid_level_inputs = {level: layer.name for level, layer in pyramid.items()}
         self.pyramid_outputs = {level: layer.output for level, layer in pyramid.items()}
 
-        # The arguments are kept apart from the attributes, because a later change of an attribute
-        # does not change the network. Sizes become Python's numbers, which JSON can hold.
+        # The constructor's arguments are kept apart from the attributes, because a later change of
+        # an attribute does not change the network. Numpy numbers are converted for JSON.
         self._arguments = {
             "depths": tuple(int(depth) for depth in depths),
             "width": int(width) if width == int(width) else float(width),
@@ -332,15 +332,15 @@ class ResNetV2(Model):
         }
         if by not in list(boundaries):
             raise ValueError(
-                f"rematerialize({by!r}): expected 'unit' or 'block', whose inside is computed "
-                "again, or None."
+                f"rematerialize({by!r}): expected 'unit' or 'block', the parts whose activations "
+                "are computed again, or None."
             )
         self._steps = steps(self.input, boundaries[by], self.output)
         self.is_rematerialized = by is not None
         self.train_function = None
 
     def freeze(self, up_to: str | None) -> None:
-        """Freezes the layers up to an endpoint and makes all later layers trainable.
+        """Freezes all layers up to an endpoint, such as "block2"; makes all later layers trainable.
 
         Layers before an `input_tensor` do not change. Compile the model again after this call, as
         after every change of `trainable`.
@@ -374,8 +374,8 @@ class ResNetV2(Model):
     def get_config(self) -> dict:
         if self._start is not self.input:
             raise ValueError(
-                f"Model {self.name!r} was built on an input_tensor that other layers compute, "
-                "which its configuration does not hold. Save the graph around it instead: "
+                f"Model {self.name!r} was built on an input_tensor that other layers compute. Its "
+                "configuration does not contain these layers. Save the whole graph instead: "
                 "bit_keras.Model(model.input, model.output)."
             )
         arguments = self._arguments

@@ -1,4 +1,4 @@
-"""What a model keeps of the task that it was trained on: its class names above all."""
+"""The record that a model keeps of the task it was trained on, such as its class names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from bit_keras.utils.integers import check_integer
 if TYPE_CHECKING:
     import keras
 
-# The key of the record in the configuration of a model, which a .keras file stores.
+# The key under which a model's configuration, and so a .keras file, stores the record of the
+# model's task.
 _CONFIG_KEY = "trained_on"
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskRecord:
-    """The task that a model was trained on, as plain data.
+    """The record of the task that a model was trained on, made of values that JSON can store.
 
     Attributes:
         class_names: the names of the model's classes, in the order of its logits; None if they are
@@ -27,32 +28,31 @@ class TaskRecord:
         name: the name of the task for `bit_keras.task`; None if it is not known.
         options: the options with which `bit_keras.task` made the task.
         several_labels: True if an image could have several labels.
-        flip: True if training images were flipped.
-        random_crop: True if training images were cropped at random.
         source: a text that differs for other data under the same name.
         location: the real path of the folder of the images; empty for other tasks.
         names_sha256: `digest_of_names` of the class names, where these are not known.
         crop: side in pixels of the test images of the training; None if it is not known.
+        background: the colour behind the transparent pixels of the images, a name or a code such as
+            "#ff8000"; None means that of `options`, or else white.
     """
 
     class_names: tuple[str, ...] | None
     name: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     several_labels: bool = False
-    flip: bool = True
-    random_crop: bool = True
     source: str = ""
     location: str = ""
     names_sha256: str | None = None
     crop: int | None = None
+    background: str | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Returns the record as data for JSON."""
+        """Returns the record of a task as a dictionary that JSON can store."""
         return {**dataclasses.asdict(self), "class_names": list(self.class_names or ())}
 
     @classmethod
     def of_plain(cls, content: Any) -> TaskRecord:
-        """Returns the record of what `plain` returned; entries that are not known are ignored.
+        """Makes a record from the dictionary that `plain` returned; unknown keys are ignored.
 
         Raises:
             ValueError: the content is something else.
@@ -63,11 +63,9 @@ class TaskRecord:
         values = {name: value for name, value in content.items() if name in known}
         names = values.get("class_names")
         values["class_names"] = checked_names(names if isinstance(names, list) else ()) or None
-        texts = [values.get(key) for key in ("name", "source", "location", "names_sha256")]
-        if not all(isinstance(text, str | None) for text in texts):
-            raise ValueError(
-                f"The name, source and location of a task must be texts: {texts!r:.100}."
-            )
+        for key in ("name", "source", "location", "names_sha256", "background"):
+            if not isinstance(values.get(key), str | None):
+                raise ValueError(f"The {key} of a task must be a string, got {values[key]!r:.50}.")
         if not isinstance(values.get("options", {}), dict):
             raise ValueError("The options of a task must be a JSON object.")
         if values.get("crop") is not None:
@@ -85,12 +83,12 @@ def checked_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def digest_of_names(class_names: Sequence[str]) -> str:
-    """Returns a SHA-256 digest that differs for other names, and for another order of them."""
+    """Returns a SHA-256 digest of class names, which also depends on the order of the names."""
     return hashlib.sha256(json.dumps(class_names).encode()).hexdigest()
 
 
 def record_of(model: keras.Model) -> TaskRecord | None:
-    """Returns the record of the task that a model was trained on, or None if it has none.
+    """Returns the record of the task that a model was trained on, or None without class names.
 
     Raises:
         ValueError: the model's `class_names` are not one name for each output.
@@ -118,25 +116,25 @@ def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
 
 
 def config_of(model: keras.Model) -> dict[str, Any]:
-    """Returns the entry of the model's record for `get_config`; an empty dict without a record."""
+    """Returns a model's task record as an entry for `get_config`; {} if there is no record."""
     record = record_of(model)
     return {} if record is None else {_CONFIG_KEY: record.plain()}
 
 
 def taken_from(config: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Returns a model's configuration without the entry of `config_of`, and the entry or None."""
+    """Returns a model's configuration without the task record, and the record as data or None."""
     config = dict(config)
     return config, config.pop(_CONFIG_KEY, None)
 
 
 def with_record(model: keras.Model, content: Any) -> keras.Model:
-    """Returns the model with the record of an entry from `taken_from`, unless it is None."""
+    """Stores the task record `content` in the model unless it is None; returns the model."""
     if content is not None:
         remember(model, TaskRecord.of_plain(content))
     return model
 
 
 def remember(model: keras.Model, record: TaskRecord | None) -> None:
-    """Writes the record of a task to a model, so that `record_of` returns it."""
+    """Stores the record of a task and its class names in a model."""
     model.task_record = record
     model.class_names = None if record is None else record.class_names

@@ -1,4 +1,4 @@
-"""Tables of the model names, with each model's architecture and training data; no Keras.
+"""Tables of the models' names, architectures and training data; this module imports no Keras.
 
 The command line checks names here before it imports Keras, which takes seconds.
 """
@@ -12,11 +12,11 @@ from bit_keras.utils.nearest_name import nearest_name
 
 @dataclass(frozen=True)
 class Architecture:
-    """Depth and width of a network (arXiv 1912.11370, section 3.1)."""
+    """The depth and width of a network (arXiv 1912.11370, section 3.1)."""
 
     depths: tuple[int, int, int, int]
     width: float
-    # The number of parameters does not include the head.
+    # The number of the network's parameters without those of the classification head.
     parameters: int
 
 
@@ -31,7 +31,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Variant:
-    """One model of the zoo: its name, its architecture and its training data.
+    """A model that can be built by its name: the name, the architecture and the training data.
 
     Attributes:
         name: its name for `create`.
@@ -45,7 +45,7 @@ class Variant:
 
     @property
     def classes(self) -> int:
-        """The default number of classes: that of the upstream data set, or 1000."""
+        """The default number of classes: that of the training data, or 1000 if there is none."""
         return 1_000 if self.upstream is None else self.upstream.classes
 
 
@@ -82,7 +82,7 @@ NETWORKS = ChainMap(
 
 
 def list_models() -> list[str]:
-    """Returns the names of all models, as `create` takes them.
+    """Returns the names of the paper's models, each of which `create` can build.
 
     Example:
 
@@ -93,7 +93,7 @@ def list_models() -> list[str]:
 
 
 def list_checkpoints(model: str) -> list[str]:
-    """Returns the names of a model's published checkpoints, as `pretrained=` takes them.
+    """Returns the names of a model's published checkpoints, for the argument `pretrained`.
 
     Args:
         model: a name from `list_models()`; a model that was never released has no checkpoints.

@@ -1,4 +1,4 @@
-"""The models of Big Transfer by name: BiT-{S,M,L}-{R50x1,R101x1,R50x3,R101x3,R152x2,R152x4}."""
+"""Builds Big Transfer's models by name: BiT-{S,M,L}-{R50x1,R101x1,R50x3,R101x3,R152x2,R152x4}."""
 
 import contextlib
 import gc
@@ -31,7 +31,7 @@ def create(
     dtype=None,
     name: str | None = None,
 ) -> ResNetV2:
-    """Builds a model of the zoo by name.
+    """Builds a model by its name, such as "BiT-M-R50x1".
 
     Args:
         model: a name from `list_models()`, such as "BiT-M-R50x1"; or "R14x0.5", a small network
@@ -104,7 +104,7 @@ def create(
 
 
 def check_weights(model: str, pretrained: bool | str | os.PathLike) -> None:
-    """Downloads the weights of a named model if need be, or looks into the user's own file.
+    """Downloads published weights, or checks the user's own file, before a model is built.
 
     Args:
         model: a name that `create` takes.
@@ -121,7 +121,7 @@ def check_weights(model: str, pretrained: bool | str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Turns Python's garbage collector off in a `with` block.
+    """Turns Python's garbage collector off inside a `with` block, because building is then faster.
 
     Building a network makes thousands of objects that all stay alive. The collector would look
     through all objects of TensorFlow again and again and find nothing to free.
@@ -136,7 +136,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _local_path(variant: Variant, pretrained) -> tuple[str | os.PathLike | None, bool]:
-    """Returns the weight file's path for `pretrained` (or None), and whether it is published."""
+    """Returns the path of a model's weights or None, and whether the weights are published."""
     if pretrained is False:
         return None, False
     if pretrained is None:
@@ -147,7 +147,7 @@ def _local_path(variant: Variant, pretrained) -> tuple[str | os.PathLike | None,
     if pretrained is True or pretrained in names:
         checkpoint = _published(variant, "upstream" if pretrained is True else pretrained)
         return _download(checkpoint), True
-    # If the file does not exist, or has another format, reading it raises the error.
+    # The weight file is not checked here: reading a missing or damaged file raises an error later.
     is_path = str(pretrained).endswith(".npz") or description_of(pretrained) is not None
     if is_path or os.path.exists(os.path.expanduser(pretrained)):
         return pretrained, False
@@ -159,7 +159,7 @@ def _local_path(variant: Variant, pretrained) -> tuple[str | os.PathLike | None,
 
 
 def _nearest_checkpoint(name, variant: Variant) -> str:
-    # In keras.applications, the weights of ILSVRC-2012 are called "imagenet".
+    # Users of keras.applications know the weights of ILSVRC-2012 as "imagenet".
     if name == "imagenet":
         return "ilsvrc2012" if (variant.name, "ilsvrc2012") in CHECKPOINTS else "upstream"
     return nearest_name(name, sorted({other for _, other in CHECKPOINTS}))
@@ -188,7 +188,8 @@ def _published(variant: Variant, name: str) -> Checkpoint:
 
 
 def _download(checkpoint: Checkpoint) -> os.PathLike:
-    # The import is here, because weights from a local file need no library for downloads.
+    # The import is inside the function, because weights from a local file need no library for
+    # downloads.
     from bit_keras.checkpoints.download import local_checkpoint
 
     return local_checkpoint(checkpoint)
@@ -228,7 +229,7 @@ def _check_channels(input_shape) -> None:
 
 
 def _choose_head(contents: Contents, classes, include_top, checkpoint) -> tuple[str, int | None]:
-    """Decides whether to load the checkpoint's head ("match") or not ("reset"), and the classes."""
+    """Returns "match" to load the checkpoint's head or "reset" for a new one, and the classes."""
     if classes is not None or not include_top:
         return "reset", classes
     if contents.classes is None:
@@ -248,7 +249,7 @@ def _answer_to(arguments) -> str:
 
 
 def _constructor(variant: Variant) -> Callable[..., ResNetV2]:
-    """Returns a function with the variant's name and with `create`'s signature and docstring."""
+    """Returns a function, such as `BiT_M_R50x1`, that builds the given variant by `create`."""
 
     def constructor(*args, **kwargs):
         try:

@@ -1,4 +1,4 @@
-"""Finds the finished runs below some directories, and names the runs that cannot be used."""
+"""Finds the finished runs below some directories, and says why other runs cannot be used."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from bit_keras.runs import run_directory
 from bit_keras.utils.natural_order import natural_key
 from bit_keras.utils.regular_file import read_regular_file
 
-# Maps the keys that a report needs in a fine-tuning run's configuration to their types.
+# The entries that a report needs of a fine-tuning run's configuration, and their types.
 _FINETUNE = {
     "seed": int,
     "model": str,
@@ -58,7 +58,7 @@ class FoundRun:
 
     @property
     def accuracy(self) -> float | None:
-        """The test accuracy, 0 to 1; None for a study that has no single one."""
+        """The test accuracy, 0 to 1; None for a study of many runs that has no single accuracy."""
         return self.metrics.get("test_accuracy")
 
 
@@ -121,7 +121,7 @@ def _directories(path: Path) -> tuple[list[Path], list[LeftOut]]:
 
 
 def _read(directory: Path) -> dict[str, Any]:
-    """Returns the metrics of a run; raises a ValueError that says why they cannot be used."""
+    """Returns the metrics of a run; if they cannot be used, raises a ValueError that says why."""
     if not (directory / run_directory.METRICS).exists():
         raise ValueError("unfinished")
     try:
@@ -143,10 +143,10 @@ def _problem(metrics: Any) -> str | None:
     is_finetune = configuration["command"] == "finetune"
     accuracy = metrics.get("test_accuracy")
     if accuracy is None and not is_finetune:
-        # A study of several runs may have no single accuracy.
+        # A study of several runs may have no single accuracy, so a missing accuracy is no problem.
         return None
     is_number = isinstance(accuracy, int | float) and not isinstance(accuracy, bool)
-    # This comparison also refuses NaN.
+    # The comparison with 0 and 1 also refuses an accuracy of NaN.
     if not is_number or not 0 <= accuracy <= 1:
         return f"has test_accuracy {accuracy!r}, expected a number from 0 to 1"
     return _problem_of_finetune(configuration, metrics.get("seed")) if is_finetune else None

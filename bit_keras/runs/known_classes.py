@@ -1,4 +1,4 @@
-"""The names of a trained model's classes, from wherever they are known."""
+"""The names of a trained model's classes: from its run, its task or the published lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The directory of a run: its files, its one configuration, and its lock.
+"""The directory of a run: the run's files, its configuration, and a lock against other processes.
 
     config.json      written first: the configuration that was asked for
     state-N.npz      the newest training states, after step N, until the run is finished
@@ -39,20 +39,20 @@ _DAMAGED_STATE = re.compile(r"state-\d+\.npz\.damaged")
 _SEED_RUN = re.compile(r"seed-\d+")
 
 _OTHER_STEPS = (
-    " A run cannot go on with another number of steps, because the steps at which its learning "
-    "rate falls follow from that number: the same command without the change goes on, or shows the "
-    "finished run. To train the finished network further, load its model.keras with "
+    " A run cannot go on with another number of steps, because its learning rate falls at steps "
+    "that follow from this number. Start the run with the number of steps that it had before, and "
+    "it goes on. To train its finished network further, load model.keras with "
     "keras.models.load_model and pass it to bit_keras.finetune as the model, with another "
     "output_dir."
 )
 
-# Directories that this process has locked.
+# The real paths of the run directories that this process has locked.
 _locked: set[str] = set()
 
 _PACKAGES = ("bit_keras", "keras", "tensorflow", "numpy")
 
 
-def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict | None:
+def claim(path: Path, configuration: dict, overwrite: bool) -> dict | None:
     """Creates or checks the directory of a run, and writes the run's configuration to it.
 
     Args:
@@ -68,7 +68,6 @@ def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict
         ValueError: the directory holds a run of another configuration, the runs of several seeds,
             or files with the names of a run's files but no configuration.
     """
-    path = Path(path)
     check_writable(path)
     if overwrite:
         remove(path)
@@ -76,18 +75,19 @@ def claim(path: str | os.PathLike, configuration: dict, overwrite: bool) -> dict
     _check_configuration(path, configuration)
     if (path / METRICS).exists():
         return read_json(path / METRICS)
-    for file in path.glob(".*.partial*"):  # A killed process may leave these files.
+    # Partial files are removed. A process that was killed while it wrote a file may have left one.
+    for file in path.glob(".*.partial*"):
         file.unlink()
     if not states(path):
-        # The run has no saved state and starts from step 0. Old events are removed, because
-        # TensorBoard would draw them together with the new ones.
+        # The run has no saved state and starts from step 0. TensorBoard events of an earlier start
+        # are removed, because TensorBoard would draw them together with the new events.
         shutil.rmtree(path / EVENTS, ignore_errors=True)
     write_json(path / CONFIG, configuration)
     return None
 
 
 def check_usable(path: str | os.PathLike, known: dict, overwrite: bool) -> None:
-    """Checks that a run can be started in a directory, before its task is read; changes nothing.
+    """Checks that a run can be started in a directory, before the task is read; changes no file.
 
     Args:
         path: the directory, which may not exist yet.
@@ -101,8 +101,7 @@ def check_usable(path: str | os.PathLike, known: dict, overwrite: bool) -> None:
     nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not nearest.is_dir():
         raise _unwritable(path, NotADirectoryError(f"{nearest} is not a directory"))
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _unwritable(path, PermissionError(f"no permission to write to {nearest}"))
+    _try_to_write(path, nearest)
     if not overwrite:
         _refuse_seeds(path)
         _check_configuration(path, plain(known), known)
@@ -127,7 +126,7 @@ def remove_runs(runs: Iterable[Path]) -> None:
     """Removes the files of several runs, and the runs' directories if they are then empty."""
     for run in runs:
         remove(run)
-        # The directory cannot be removed if it still holds other files.
+        # A run's directory that still holds other files cannot be removed and is kept.
         with contextlib.suppress(OSError):
             run.rmdir()
 
@@ -155,7 +154,7 @@ def states(path: Path) -> list[Path]:
 
 
 def is_begun(path: Path) -> bool:
-    """Returns True if a directory holds a finished run or the saved state of one."""
+    """Returns True if a directory holds a finished run or a saved state of an unfinished run."""
     return (path / METRICS).exists() or bool(states(path))
 
 
@@ -165,7 +164,7 @@ def step_of(state: Path) -> int:
 
 
 def set_aside(state: Path) -> Path:
-    """Renames a damaged file of a training state, so that it is ignored; returns its new path."""
+    """Renames a damaged state file, so that later calls ignore it; returns the new path."""
     return state.rename(state.with_name(f"{state.name}.damaged"))
 
 
@@ -181,7 +180,7 @@ def plain(content: dict) -> dict:
 
 
 def read_json(path: Path) -> dict:
-    """Returns the content of a JSON file.
+    """Returns the JSON object that a file holds, as a dict.
 
     Raises:
         ValueError: the file is damaged, or holds something else than an object.
@@ -192,7 +191,7 @@ def read_json(path: Path) -> dict:
         if isinstance(content, dict):
             return content
         problem = "expected a JSON object"
-    # Python raises a RecursionError for JSON that is nested too deep.
+    # `json.loads` raises a RecursionError for JSON that is nested too deep.
     except (ValueError, RecursionError, SpecialFileError) as error:
         problem = str(error)
     raise ValueError(
@@ -216,10 +215,21 @@ def versions() -> dict[str, str]:
 
 
 def check_writable(path: Path) -> None:
-    """Makes the directory if it does not exist; raises an OSError if it cannot be written."""
+    """Makes a directory if it does not exist; raises an OSError if no file can be written in it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    _try_to_write(path, path)
+
+
+def _try_to_write(path: Path, folder: Path) -> None:
+    """Raises an OSError that names the output directory if a folder takes no file.
+
+    The file that is tried has no name, so it is gone when it is closed.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -233,19 +243,19 @@ def _unwritable(path: Path, error: OSError) -> OSError:
 
 
 def refuse_other(path: Path, there: dict, here: dict) -> None:
-    """Raises a ValueError that names the differences of two configurations, if there are any."""
+    """Raises a ValueError that names the differences if two configurations differ."""
     there, here = flat(there), flat(here)
-    different = [
-        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
-    ]
+    keys = sorted(there.keys() | here.keys())
+    different = [key for key in keys if there.get(key) != here.get(key)]
     if different:
-        steps = any(text.split(" ")[0].endswith("steps") for text in different)
+        differences = "; ".join(
+            f"{key} is {there.get(key)!r} there and {here.get(key)!r} here" for key in different
+        )
+        steps = any(key.endswith("steps") for key in different)
         raise ValueError(
-            f"{path} belongs to a run of another configuration: {'; '.join(different)}. Choose "
-            "another output_dir (--output_dir), or pass overwrite (--overwrite) to start anew in "
-            f"this one.{_OTHER_STEPS if steps else ''}"
+            f"{path} belongs to a run of another configuration: {differences}. Choose another "
+            "output_dir (--output_dir), or pass overwrite (--overwrite) to start anew in this one."
+            f"{_OTHER_STEPS if steps else ''}"
         )
 
 
@@ -294,7 +304,7 @@ def held(directory: Path) -> Iterator[None]:
 
 
 def _json(content: dict, **form: int) -> str:
-    # json cannot store numbers of numpy; their method item() returns a Python number.
+    # `json` cannot store numpy numbers; their method item() returns a Python number.
     return json.dumps(content, default=lambda number: number.item(), **form)
 
 
@@ -318,7 +328,7 @@ def _refuse_seeds(path: Path) -> None:
 def _check_configuration(
     path: Path, configuration: dict, compared: Iterable[str] | None = None
 ) -> None:
-    """Raises a ValueError unless a directory is empty or has the run of a configuration.
+    """Raises a ValueError if a directory holds files of another run or of an unknown run.
 
     Args:
         path: the directory.
@@ -341,7 +351,8 @@ def _check_configuration(
 
 
 def _remove_lock(directory: Path) -> None:
-    # The lock file is removed while it is still locked, because later it could be the lock of
-    # another process. Some systems cannot remove an open file; a remaining lock file does no harm.
+    # The lock file is removed while this process still holds the lock, because after the release it
+    # could be the lock file of another process. Some systems cannot remove an open file; a lock
+    # file that is left behind does no harm.
     with contextlib.suppress(OSError):
         (directory / LOCK).unlink()

@@ -6,7 +6,7 @@ import json
 import os
 import textwrap
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,67 +23,95 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SavedModel:
-    """A .keras file, with the model's name, task and image size if a run has written it.
+class _TrainedModel:
+    """A model with the record of the task that it was trained on.
+
+    Attributes:
+        record: the task that the model was trained on, as its run recorded it; None if the model
+            was not trained by a run, or if the run recorded nothing.
+    """
+
+    record: TaskRecord | None = field(default=None, compare=False, kw_only=True)
+
+    @property
+    def task(self) -> str | None:
+        """The name of the task of the model's run, or None."""
+        return None if self.record is None else self.record.name
+
+    @property
+    def crop(self) -> int | None:
+        """Side in pixels of the test images of the training; None if it is not known."""
+        return None if self.record is None else self.record.crop
+
+    @property
+    def background(self) -> str:
+        """The colour behind the transparent pixels of the training images: a name or a code."""
+        if self.record is None:
+            return "white"
+        return self.record.background or self.record.options.get("background") or "white"
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes in the order of the logits; None if the file has no record.
+
+        Raises:
+            ValueError, OSError, ImportError: the model's run did not keep the names, and they
+                cannot be read from its task.
+        """
+        # `known_classes` imports the code of the tasks, so it is imported only when the names are
+        # asked for.
+        from bit_keras.runs.known_classes import names_of_run
+
+        return None if self.record is None else names_of_run(self.record)
+
+
+@dataclass(frozen=True)
+class SavedModel(_TrainedModel):
+    """A model in a .keras file; for the file of a run, also the model's name.
 
     Attributes:
         file: path of the .keras file.
         label: short name of the model, for names of directories.
         name: name of the network in the run's configuration, or None.
         weights: always "saved".
-        task: name of the run's task, or None.
-        crop: side in pixels of the test images of the training, or None.
         classes: always None, because the number of classes is known only after loading.
-        background: the colour that the run put behind transparent pixels: a name or a code.
-        record: what the run kept of its task, with the names of the classes; None outside of a run
-            and where nothing is known.
     """
 
     file: Path
     label: str
     name: str | None = None
     weights: str = "saved"
-    task: str | None = None
-    crop: int | None = None
     classes: int | None = None
-    background: str = "white"
-    record: TaskRecord | None = field(default=None, compare=False)
 
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """The names of the classes in the order of the logits; None if nothing is known of them.
+    def load(self, compile: bool = False) -> keras.Model:
+        """Loads the model; code inside the file is never run.
 
-        Raises:
-            ValueError, OSError, ImportError: the model's run did not keep the names, and they
-                cannot be read from its task.
-        """
-        # Imported here, because a run of this version keeps the names, and needs no task for them.
-        from bit_keras.runs.known_classes import names_of_run
-
-        return None if self.record is None else names_of_run(self.record)
-
-    def load(self) -> keras.Model:
-        """Loads the model without compiling it; code inside the file is never run.
+        Args:
+            compile: if True, compile the model as it was when it was saved.
 
         Raises:
             ValueError: the file is damaged, or has layers that neither Keras nor bit_keras knows.
         """
-        # Keras is imported only here, so that find_model can quickly refuse a wrong name.
+        # Keras is imported only when a model is loaded. The import takes seconds, and `find_model`
+        # can refuse a wrong name without it.
         import keras
 
         try:
             problem = _problem_of_archive(self.file)
             if problem is None:
-                model = keras.saving.load_model(self.file, compile=False, safe_mode=True)
+                model = keras.saving.load_model(self.file, compile=compile, safe_mode=True)
                 if self.record is not None:
-                    # A class that is not of this package keeps no names in its own file.
+                    # A model class that is not from bit_keras does not keep the class names in its
+                    # .keras file, so they are taken from the record of the run.
                     remember(model, self.record)
                 return model
-        except Exception as error:  # Keras, h5py and zipfile raise errors of any kind on damage
+        # If the file is damaged, Keras, h5py and zipfile raise errors of many types.
+        except Exception as error:
             cause = _first_cause(error)
             if isinstance(cause, MemoryError):
                 raise
-            # The message is shortened, because Keras appends the model's whole configuration to it.
+            # Keras' error message is cut, because the model's whole configuration is appended to
+            # it.
             problem = textwrap.shorten(f"{type(cause).__name__}: {cause}", 150, placeholder=" ...")
         raise ValueError(
             f"{self.file} cannot be loaded ({problem}). Expected a file written by model.save "
@@ -93,22 +121,18 @@ class SavedModel:
 
 
 @dataclass(frozen=True)
-class ZooModel:
+class ZooModel(_TrainedModel):
     """A model of the zoo with its weights, which may have to be downloaded.
+
+    The weights may be the npz file that a run wrote, and then the model has the record of the run.
 
     Attributes:
         name: from `bit_keras.list_models()`.
         weights: a published checkpoint's name, or the path of an npz file.
-        task: always None, because the model is not the saved model of a run.
-        background: the colour to put behind transparent pixels.
-        record: what a run kept of its task, if the weights are the npz file that it wrote.
     """
 
     name: str
     weights: str
-    task: None = None
-    background: str = "white"
-    record: TaskRecord | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -123,10 +147,8 @@ class ZooModel:
 
     @property
     def crop(self) -> int | None:
-        """Side in pixels of the images of the training; None if it is not known."""
-        if self.checkpoint is not None:
-            return self.checkpoint.resolution
-        return None if self.record is None else self.record.crop
+        """Side in pixels of the images that the model was trained on; None if it is not known."""
+        return self.checkpoint.resolution if self.checkpoint is not None else super().crop
 
     @property
     def file(self) -> Path:
@@ -151,7 +173,7 @@ class ZooModel:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The published checkpoint with the weights; None if they are a user's npz file."""
+        """The published checkpoint of the weights; None if the weights are a user's npz file."""
         return CHECKPOINTS.get((self.name, self.weights))
 
 
@@ -198,11 +220,7 @@ def find_model(model: str | os.PathLike, weights: str | None = None) -> SavedMod
     is_of_run = path.name == run_directory.MODEL and (path.parent / run_directory.CONFIG).exists()
     if is_of_run:
         return _of_run(path.parent)
-    record = _record_in_file(path)
-    if record is None:
-        return SavedModel(path, path.stem)
-    background = record.options.get("background", "white")
-    return SavedModel(path, path.stem, crop=record.crop, background=background, record=record)
+    return SavedModel(path, path.stem, record=_record_in_file(path))
 
 
 def is_exported(path: object) -> bool:
@@ -231,26 +249,24 @@ def _of_run(directory: Path) -> SavedModel:
             f"{directory} is a run of bit-keras {configuration.get('command')} without a "
             f"{run_directory.MODEL}. Expected a run that trains a model."
         )
-    rule = configuration.get("rule") or {}
-    return SavedModel(
-        file,
-        label=directory.resolve().name,
-        name=configuration.get("model"),
-        task=configuration.get("task"),
-        crop=rule.get("crop"),
-        background=configuration.get("background", "white"),
-        record=_record(directory) or _record_of_configuration(configuration),
-    )
+    record = _record(directory) or _record_of_configuration(configuration)
+    if record is not None:
+        # Earlier versions recorded the crop and the background only in config.json.
+        crop = record.crop or (configuration.get("rule") or {}).get("crop")
+        background = record.background or configuration.get("background")
+        record = replace(record, crop=crop, background=background)
+    label = directory.resolve().name
+    return SavedModel(file, label, configuration.get("model"), record=record)
 
 
 def _known_format(path: str | os.PathLike) -> str:
-    """Returns what a path is if its format is known, as a part of a sentence, or ""."""
+    """Returns the end of a message: what a path is and what reads it; "" if this is not known."""
     other = description_of(path)
     return f": it {other}" if other else ""
 
 
 def _record(directory: Path) -> TaskRecord | None:
-    """Returns the record that a run wrote; None for a run of an earlier version.
+    """Returns the task record that a run wrote to task.json; None for a run of an earlier version.
 
     Raises:
         ValueError: the file of the record is damaged.
@@ -268,7 +284,7 @@ def _record(directory: Path) -> TaskRecord | None:
 
 
 def _record_of_configuration(configuration: dict) -> TaskRecord | None:
-    """Returns what the configuration of a run of an earlier version says of its task."""
+    """Returns a task record made from the configuration of a run of an earlier version."""
     name, source = configuration.get("task"), configuration.get("source", "")
     if not isinstance(name, str) or not isinstance(source, str):
         return None
@@ -277,7 +293,7 @@ def _record_of_configuration(configuration: dict) -> TaskRecord | None:
 
 
 def _record_in_file(file: Path) -> TaskRecord | None:
-    """Returns the record in the configuration of a .keras file that belongs to no run, if any.
+    """Returns the task record inside a .keras file that belongs to no run; None if there is none.
 
     A damaged file has none here: loading it raises the error.
     """
@@ -289,12 +305,13 @@ def _record_in_file(file: Path) -> TaskRecord | None:
         return None
 
 
-# A file whose members are this many times as large as the file was made to fill a machine's memory.
+# A .keras file is refused if its members, when unpacked, are more than this many times as large as
+# the file: such a file was made to fill a machine's memory.
 _LARGEST_RATIO = 100
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Returns the original error, which Keras wraps in another error for each outer layer."""
+    """Returns the first error in a chain: Keras wraps an error again for each enclosing layer."""
     before = error.__cause__ or error.__context__
     return error if before is None else _first_cause(before)
 
@@ -303,7 +320,9 @@ def _problem_of_archive(file: Path) -> str | None:
     if not zipfile.is_zipfile(file):
         return "it is not a zip archive, or was cut off"
     with zipfile.ZipFile(file) as archive:
-        # Keras does not compress the members, and weights hardly become smaller.
+        # Keras stores the members of a .keras archive uncompressed, and even compressed weights
+        # would hardly be smaller. The members of a good file are therefore about as large as the
+        # file.
         size = sum(member.file_size for member in archive.infolist())
         if size > _LARGEST_RATIO * file.stat().st_size:
             return f"its members hold {size} bytes, {_LARGEST_RATIO} times as many as the file"

@@ -25,7 +25,7 @@ Score = Callable[[keras.Model, list[keras.callbacks.Callback]], dict[str, float]
 
 
 class LearningCurve(keras.callbacks.Callback):
-    """Records loss, accuracy and learning rate, and writes them as TensorBoard events.
+    """A callback that records loss, accuracy and learning rate, also as TensorBoard events.
 
     The loss and accuracy of a point are the means over the steps since the point before it.
 
@@ -64,7 +64,7 @@ class LearningCurve(keras.callbacks.Callback):
         )
 
     def state(self) -> dict:
-        """Returns the learning curve so far as data for JSON, which `restore` accepts."""
+        """Returns the learning curve so far as a dict that JSON can store and `restore` takes."""
         return {"step": self.step, "history": self.history, "since_last": self._since_last}
 
     def restore(self, state: dict) -> None:
@@ -74,14 +74,14 @@ class LearningCurve(keras.callbacks.Callback):
         )
 
     def add_validation(self, loss: float, accuracy: float) -> None:
-        """Adds the model's loss and accuracy on the held-out examples after the current step."""
+        """Adds the loss and accuracy on the held-out examples to the learning curve."""
         points = self.history["validation"]
         for name, value in {"step": self.step, "loss": loss, "accuracy": accuracy}.items():
             points[name].append(value)
         self._write({"validation_loss": loss, "validation_accuracy": accuracy})
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        # The metrics are reset, so that `logs` describes only the current step.
+        # Keras' metrics are reset before each step, so that `logs` describes only the current step.
         self.model.reset_metrics()
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
@@ -115,7 +115,7 @@ class LearningCurve(keras.callbacks.Callback):
 
 
 class Interruption:
-    """A context manager that records SIGINT (Ctrl-C) and SIGTERM, so that a step can finish first.
+    """A context manager that records SIGINT (Ctrl-C) and SIGTERM; the current step can then finish.
 
     The first signal restores the previous handlers, so a second signal has its usual effect.
     Outside the main thread, Python allows no signal handlers, and signals keep their usual effect.
@@ -187,7 +187,7 @@ class Validation(keras.callbacks.Callback):
         self.evaluate_if_due()
 
     def evaluate_if_due(self) -> None:
-        """Evaluates the model if the current step is due; adds the result to the learning curve."""
+        """Evaluates the model if an evaluation is due; adds the result to the learning curve."""
         step = self.curve.step
         is_due = step == self.curve.steps or (step > 0 and step % self.held_out.interval == 0)
         if not is_due or step in self.curve.history["validation"]["step"][-1:]:
@@ -228,7 +228,8 @@ class _StopAt(keras.callbacks.Callback):
 
 
 def to_numpy(variable: keras.Variable) -> np.ndarray:
-    """Returns a variable's value as a numpy array; replicas must have the same value."""
+    """Returns a variable's value as a numpy array; all replicas must hold the same value."""
     array = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
-    # numpy files cannot store bfloat16, so it becomes float32, which holds all bfloat16 values.
+    # numpy files cannot store bfloat16, so an array of bfloat16 becomes float32, which holds every
+    # bfloat16 value exactly.
     return array.astype("float32") if array.dtype.kind == "V" else array

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,12 +24,15 @@ from bit_keras.runs.trained_model import is_exported
 from bit_keras.training.distiller import Distiller
 from bit_keras.training.options import HELD_OUT, KEEP, RunOptions
 from bit_keras.training.preparation import (
+    RANDOM,
     build_network,
     check_model,
     choose_strategy,
     configuration,
+    entries_of,
     given,
     hold_out,
+    origin_of,
     save_memory,
     with_classes_of,
 )
@@ -143,7 +147,7 @@ def distill(
         verbose=verbose,
     )
     view = TeacherView(teacher_output, teacher_size, teacher_mean, teacher_std)
-    check_arguments(
+    entries = check_arguments(
         student,
         output_dir=output_dir,
         pretrained=pretrained,
@@ -164,14 +168,13 @@ def distill(
             "('pictures:FOLDER')."
         )
     task, validation = hold_out(task, options, first_of_stream=True)
-    budget = given(budget)
-    row = _recipe(student)
-    rule = row.rule(task.num_examples, **budget)
+    rule = RECIPES[entries["recipe"]].rule(task.num_examples, **entries["budget"])
     taught_by = _load_teacher(teacher, view, rule.crop, chosen)
-    task, places = _fit_classes(taught_by, task, rule)
-    # Creating the teacher may use random numbers, so build_network sets the seed afterwards.
+    task, places = _fit_classes(taught_by, task, rule.crop)
+    # The teacher is made before `build_network` sets the random seed, because making the teacher
+    # may use random numbers.
     network = build_network(student, task.num_classes, chosen, options, pretrained)
-    check_classifier(network, task, rule)
+    check_classifier(network, task, rule.crop)
     with chosen.scope():
         distiller = Distiller(network, taught_by, temperature, places, labelled)
     save_memory(distiller, options.batch_split, None)
@@ -185,19 +188,11 @@ def distill(
         strategy=chosen,
         options=options,
         configuration=configuration(
-            "distill",
-            student,
+            {**entries, "teacher": taught_by.name, "teacher_sha256": taught_by.sha256},
             network,
             task,
             options,
             rule,
-            weights="random" if pretrained is False else str(pretrained),
-            teacher=taught_by.name,
-            teacher_sha256=taught_by.sha256,
-            **view.plain(),
-            temperature=temperature,
-            recipe=row.name,
-            budget=budget,
         ),
         compile=functools.partial(_compile, distiller, rule),
         finish=distiller.with_teacher,
@@ -216,10 +211,13 @@ def check_arguments(
     view: TeacherView,
     budget: dict[str, float | str | None] | None,
     options: RunOptions,
-) -> None:
+) -> dict[str, Any]:
     """Checks the arguments of `distill` that can be checked before the task is read.
 
     The weights of a named student are downloaded if they are not on this machine.
+
+    Returns:
+        The entries of the run's configuration that are known before the task is read.
 
     Raises:
         ValueError, OSError, CheckpointError: as for `distill`.
@@ -227,21 +225,40 @@ def check_arguments(
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature={temperature}; expected a number above 0, such as 1.")
     check_model(student)
-    row = _recipe(student)
-    row.check(given(budget))
-    known = {
-        "command": "distill",
-        "model": student if isinstance(student, str) else student.name,
-        "weights": "random" if pretrained is False else str(pretrained),
+    row, budget = _recipe(student), given(budget)
+    row.check(budget)
+    entries = entries_of(
+        "distill",
+        student,
+        options,
+        weights=_origin(student, pretrained, output_dir, options),
         **view.plain(),
-        "temperature": temperature,
-        "recipe": row.name,
-        "budget": given(budget),
-        **options.identity(),
-    }
-    run_directory.check_usable(output_dir, known, options.overwrite)
+        temperature=temperature,
+        recipe=row.name,
+        budget=budget,
+    )
+    run_directory.check_usable(output_dir, entries, options.overwrite)
     if isinstance(student, str):
         zoo.check_weights(student, pretrained)
+    return entries
+
+
+def _origin(
+    student: str | ResNetV2,
+    pretrained: bool | str | os.PathLike,
+    output_dir: str | os.PathLike,
+    options: RunOptions,
+) -> str:
+    """Returns the name of the student's initial weights for config.json.
+
+    If an earlier version has begun the run, this is the name which that version wrote.
+    """
+    config = Path(output_dir).expanduser() / run_directory.CONFIG
+    if config.exists() and not options.overwrite:
+        earlier = RANDOM if pretrained is False else str(pretrained)
+        if run_directory.read_json(config).get("weights") == earlier:
+            return earlier
+    return origin_of(student, pretrained)
 
 
 def _recipe(student: str | ResNetV2) -> Recipe:
@@ -261,9 +278,7 @@ def _load_teacher(
     return teacher_of_model(model, view, crop)
 
 
-def _fit_classes(
-    teacher: Teacher, task: Task, rule: UpstreamRule
-) -> tuple[Task, np.ndarray | None]:
+def _fit_classes(teacher: Teacher, task: Task, crop: int) -> tuple[Task, np.ndarray | None]:
     """Returns the task, and the places of its classes among the teacher's, matched by name.
 
     The places are None if the names of the teacher's classes are not known, or are those of the
@@ -280,10 +295,10 @@ def _fit_classes(
     if logits is None:
         return task, None
     if names is None or names == task.class_names:
-        _check_logits(teacher, task, rule)
+        _check_logits(teacher, task, crop)
         return task, None
     places = places_of_classes(task, names, teacher.name)
-    _check_logits(teacher, matched(task, names, teacher.name), rule)
+    _check_logits(teacher, matched(task, names, teacher.name), crop)
     if len(names) > task.num_classes:
         note = (
             f"The teacher has {len(names)} classes; the student learns its probabilities among the "
@@ -293,10 +308,10 @@ def _fit_classes(
     return task, places
 
 
-def _check_logits(teacher: Teacher, task: Task, rule: UpstreamRule) -> None:
+def _check_logits(teacher: Teacher, task: Task, crop: int) -> None:
     """Raises a ValueError unless the teacher gives one logit for each class of the task."""
     if teacher.model is not None:
-        check_classifier(teacher.model, task, rule)
+        check_classifier(teacher.model, task, crop)
     if teacher.widths[LOGITS] != task.num_classes:
         raise ValueError(
             f"The teacher {teacher.name} gives {teacher.widths[LOGITS]} logits, but {task.name} "

@@ -51,7 +51,8 @@ class Distiller(Model):
         places: Sequence[int] | None = None,
         labelled: bool = True,
     ):
-        # Keras scales the loss if the policy is mixed_float16, so the student's policy is set here.
+        # The Distiller gets the student's dtype policy, because Keras scales the loss if the policy
+        # of the trained model is mixed_float16.
         super().__init__(name=f"{student.name}_distiller", dtype=student.dtype_policy)
         self.student = student
         # Keras loss objects divide their values by the number of replicas, which is needed here.

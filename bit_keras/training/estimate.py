@@ -1,4 +1,4 @@
-"""Computes the memory and the time of a training before it starts, and refuses what cannot fit."""
+"""Computes the memory and time of a training before it starts; refuses one that cannot fit."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from bit_keras.utils.duration import duration
 
 _GIB = 2**30
 
-# A CPU reaches 0.7 of its speed for products of matrices: a training step of R50x1 with 8 images of
-# 224 pixels takes 766 ms, and a matrix product of as many multiply-adds 3 * 178 ms.
+# A training on a CPU reaches 0.7 of the speed of matrix products: a training step of R50x1 with 8
+# images of 224 pixels takes 766 ms, and a matrix product of as many multiply-adds 534 ms.
 _CPU_EFFICIENCY = 0.7
 
-# The computed memory is within 20 % of measurements (`bit_keras.cost`).
+# The memory that `bit_keras.cost` computes is within 20 % of measurements. A training is refused
+# only if it seems to need more than this factor times the machine's memory.
 _ACCURACY = 1.2
 
-# The files in which Linux keeps a container's limit of memory, in bytes.
+# Linux writes the memory limit of a container, in bytes, into one of these files.
 _CONTAINER_LIMITS = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -59,7 +60,7 @@ def estimate(
     options: RunOptions,
     strategy: tf.distribute.Strategy,
 ) -> Estimate | None:
-    """Returns what training all of a network needs; None if its cost is not known.
+    """Estimates memory and time for training a whole network; None if they cannot be computed.
 
     The memory is computed from the layers. The time is computed from the multiply-adds and the
     speed of a matrix product, which is measured here in some milliseconds; waiting for data and
@@ -72,7 +73,8 @@ def estimate(
         strategy: the devices that share a batch.
     """
     replicas = strategy.num_replicas_in_sync
-    # TensorFlow's default strategy has no list of devices.
+    # The number of replicas on this machine. TensorFlow's default strategy, which has one replica,
+    # has no list of devices.
     here = 1 if replicas == 1 else len(strategy.extended.worker_devices)
 
     def needed(batch_size: int, batch_split: int, remat: str | None) -> Cost:
@@ -89,26 +91,33 @@ def estimate(
 
     if not isinstance(network, ResNetV2) or network.dtype_policy.name not in DTYPES:
         return None
-    if network.non_trainable_weights:  # Frozen layers need less memory and time.
+    # A network with frozen layers gets no estimate, because it needs less memory and time than is
+    # computed here.
+    if network.non_trainable_weights:
         return None
     try:
         planned = needed(rule.batch_size, options.batch_split, options.remat)
-    except (ValueError, AttributeError):  # The layers are not those of BiT.
+    # `cost` raises a ValueError or an AttributeError if the layers of the network are not those of
+    # BiT.
+    except (ValueError, AttributeError):
         return None
-    if tf.config.list_logical_devices("TPU"):  # Its speed cannot be measured by a single product.
+    # The speed of a TPU cannot be measured by a single matrix product, so no time is computed.
+    if tf.config.list_logical_devices("TPU"):
         return Estimate(f"A step needs about {planned.peak / _GIB:.1f} GiB on each device.", None)
     on_cpu = not tf.config.list_logical_devices("GPU")
     speed = _flops_a_second(network.compute_dtype) * (_CPU_EFFICIENCY if on_cpu else EFFICIENCY)
-    # The CPU devices of a machine share its cores and its memory.
+    # All CPU devices of a machine share its cores, so together they are not faster than one.
     speed *= replicas / here if on_cpu else replicas
-    text = f"A step needs about {planned.peak / _GIB:.1f} GiB of memory"
+    time_needed = (
+        f"the training takes about {duration(planned.flops / speed)}. (Computed; reading images "
+        "comes on top.)"
+    )
     if not on_cpu:
-        text += f" on each device; the training takes about {duration(planned.flops / speed)}."
-        return Estimate(f"{text} (Computed; reading images comes on top.)", None)
+        memory = f"{planned.peak / _GIB:.1f} GiB of memory on each device"
+        return Estimate(f"A step needs about {memory}; {time_needed}", None)
     peak, total = planned.peak * here, _machine_memory()
-    text = f"A step needs about {peak / _GIB:.1f} GiB of memory, of {total / _GIB:.1f} GiB here"
-    text += f"; the training takes about {duration(planned.flops / speed)}."
-    text += " (Computed; reading images comes on top.)"
+    memory = f"{peak / _GIB:.1f} GiB of memory, of {total / _GIB:.1f} GiB here"
+    text = f"A step needs about {memory}; {time_needed}"
     if peak <= total:
         return Estimate(text, None)
     ways = "; ".join(
@@ -127,7 +136,7 @@ def _fitting(
     options: RunOptions,
     memory: float,
 ) -> Iterator[tuple[str, Cost]]:
-    """Yields flags with which a step fits, each with its cost."""
+    """Yields command-line flags with which a step fits into the memory, each with its cost."""
     sizes = [2**k for k in range(1, rule.batch_size.bit_length())]
     for remat in dict.fromkeys((options.remat, options.remat or "unit")):
         for batch_split in sizes:
@@ -144,17 +153,19 @@ def _fitting(
 
 
 def _machine_memory() -> int:
-    """Returns the bytes of memory that this process may use."""
+    """Returns how many bytes of memory this process may use: the machine's or the container's."""
     total = psutil.virtual_memory().total
     for file in _CONTAINER_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # "max" is no limit.
+        # Where there is no memory limit, the file of the limit does not exist or holds the word
+        # "max".
+        with contextlib.suppress(OSError, ValueError):
             total = min(total, int(Path(file).read_text()))
     return total
 
 
 @functools.cache
 def _flops_a_second(dtype: str) -> float:
-    """Returns the speed of a product of matrices on this machine's first device, in FLOP/s."""
+    """Measures the speed of a matrix product on this machine's first device; returns FLOP/s."""
     side = _SIDE_OF_PROBE
     matrix = tf.ones((side, side), dtype)
     seconds = []

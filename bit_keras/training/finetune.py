@@ -12,30 +12,29 @@ import numpy as np
 from bit_keras.data import keras_cv_augmentation as augmentations
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.corrupt_images import naming_unreadable
-from bit_keras.data.tasks import Examples, Task, as_task
+from bit_keras.data.tasks import Task, as_task
 from bit_keras.evaluation.plots import plot_predictions
 from bit_keras.evaluation.predictions import BATCH_SIZE, Predictions, check_classifier, predict
 from bit_keras.hyperrule import HyperRule
 from bit_keras.models import zoo
-from bit_keras.models.variants import find_variant
 from bit_keras.runs import run_directory
 from bit_keras.training.callbacks import Score
 from bit_keras.training.options import HELD_OUT, KEEP, RunOptions
 from bit_keras.training.preparation import (
+    RANDOM,
     build_network,
     check_model,
     choose_strategy,
     configuration,
+    entries_of,
     given,
     hold_out,
+    origin_of,
     save_memory,
     with_classes_of,
 )
-from bit_keras.training.recipes import RECIPE
+from bit_keras.training.recipes import FROM_SCRATCH
 from bit_keras.training.run import Result, Run, Tested, execute
-
-# The name of the initial weights in config.json if a network is trained from scratch.
-RANDOM = "random"
 
 
 def finetune(
@@ -125,26 +124,24 @@ def finetune(
         ImportError: `augmentation` was given, and keras-cv is missing or broken.
         FloatingPointError: the training diverged; the last good state is kept.
     """
-    arguments = {
-        "pretrained": pretrained,
-        "recipe": recipe,
-        "budget": budget,
-        "augmentation": augmentation,
-        "examples_per_class": examples_per_class,
-        "eval_every": eval_every,
-        "held_out": held_out,
-        "seed": seed,
-        "strategy": strategy,
-        "batch_split": batch_split,
-        "remat": remat,
-        "dtype": dtype,
-        "save_every": save_every,
-        "keep": keep,
-        "overwrite": overwrite,
-        "verbose": verbose,
-    }
-    check_arguments(model, rule, output_dir=output_dir, **arguments)
-    return execute(prepare(model, task, rule, **arguments), Path(output_dir).expanduser())
+    # So far, the arguments are the only local names.
+    run = prepare(**locals())
+    return execute(run, Path(output_dir).expanduser())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+    """The arguments of `finetune` after the checks that do not need the task.
+
+    Attributes:
+        options: the options that all recipes share.
+        entries: the entries of the run's configuration that are known before the task is read.
+        pretrained: as for `bit_keras.create`; False for random weights.
+    """
+
+    options: RunOptions
+    entries: dict[str, Any]
+    pretrained: bool | str | os.PathLike
 
 
 def check_arguments(
@@ -158,7 +155,7 @@ def check_arguments(
     augmentation: str | None = None,
     examples_per_class: int | None = None,
     **options: Any,
-) -> None:
+) -> _Checked:
     """Checks the arguments of `finetune` that can be checked before the task is read.
 
     The weights of a named model are downloaded if they are not on this machine.
@@ -169,91 +166,69 @@ def check_arguments(
     options = RunOptions(**options)
     check_model(model)
     origin = _origin(model, pretrained, recipe)
-    _check_budget(model, rule, recipe, origin, given(budget))
+    budget = given(budget)
+    _check_budget(rule, recipe, origin, budget)
+    trained_by = "from scratch" if origin == RANDOM else recipe
+    entries = entries_of(
+        "finetune",
+        model,
+        options,
+        weights=origin,
+        examples_per_class=examples_per_class,
+        recipe="given" if rule is not None else trained_by,
+        budget=budget,
+        augmentation=augmentations.checked(augmentation),
+    )
     if output_dir is not None:
-        known = {
-            "command": "finetune",
-            "model": model if isinstance(model, str) else model.name,
-            "weights": origin,
-            "budget": given(budget),
-            "augmentation": augmentations.checked(augmentation),
-            "examples_per_class": examples_per_class,
-            **options.identity(),
-        }
-        run_directory.check_usable(output_dir, known, options.overwrite)
+        run_directory.check_usable(output_dir, entries, options.overwrite)
     if isinstance(model, str) and origin != RANDOM:
         zoo.check_weights(model, pretrained)
+    return _Checked(options, entries, origin != RANDOM and pretrained)
 
 
-def _check_budget(
-    model: str | keras.Model, rule: HyperRule | None, recipe: str, origin: str, budget: dict
-) -> None:
-    """Raises a ValueError for a budget that fits no task."""
-    if rule is None and origin == RANDOM:
-        rule = RECIPE
-    if rule is None:
-        rule = HyperRule.for_task(1, (1, 1), recipe=recipe)
-        # The rule's resize and crop depend on the task, so one of them alone is checked later.
+def _check_budget(rule: HyperRule | None, recipe: str, origin: str, budget: dict) -> None:
+    """Raises a ValueError for an unknown recipe, steps, batch size or rate that no task allows."""
+    of_recipe = HyperRule.for_task(1, (1, 1), recipe=recipe)
+    if rule is None and origin != RANDOM:
+        rule = of_recipe
+        # The resize and crop of the BiT-HyperRule depend on the task. If the budget changes only
+        # one of them, the pair can be checked only after the task has been read.
         if not {"resize", "crop"} <= budget.keys():
             budget = {name: v for name, v in budget.items() if name not in ("resize", "crop")}
-    rule.scaled(**budget)
+    (rule or FROM_SCRATCH).scaled(**budget)
 
 
 def prepare(
-    model: str | keras.Model,
-    task: str | Task,
-    rule: HyperRule | None = None,
-    *,
-    pretrained: bool | str | os.PathLike = True,
-    recipe: str = "paper",
-    budget: dict[str, float | None] | None = None,
-    augmentation: str | None = None,
-    examples_per_class: int | None = None,
-    **options: Any,
+    model: str | keras.Model, task: str | Task, rule: HyperRule | None = None, **arguments: Any
 ) -> Run:
-    """Checks the arguments of `finetune`, builds the network, and returns the run.
+    """Checks the arguments of `finetune`, builds the network, and returns a `Run` to execute.
 
     Args:
-        model, task, rule, pretrained, recipe, budget, augmentation, examples_per_class: as for
-            `finetune`.
-        **options: fields of `RunOptions`.
+        model, task, rule: as for `finetune`.
+        **arguments: the other arguments of `finetune`. Without an `output_dir`, it is not checked
+            whether the run may be written there.
 
     Raises:
         ValueError, OSError, CheckpointError, ImportError: as for `finetune`.
     """
-    options = RunOptions(**options)
+    checked = check_arguments(model, rule, **arguments)
+    options, entries = checked.options, checked.entries
     strategy = choose_strategy(model, options.strategy)
-    augmentation = augmentations.checked(augmentation)
     task = with_classes_of(model, as_task(task))
     task, held_out = hold_out(task, options)
-    if examples_per_class is not None:
-        task = subsets.few_shot(task, examples_per_class, options.seed)
-    origin = _origin(model, pretrained, recipe)
-    budget = given(budget)
-    recipe, rule = _rule(model, task, rule, recipe, origin)
-    rule = rule.scaled(**budget)
-    augmenting = augmentations.arguments(augmentation, task)
+    if entries["examples_per_class"] is not None:
+        task = subsets.few_shot(task, entries["examples_per_class"], options.seed)
+    rule = planned_rule(task, rule, entries)
+    augmenting = augmentations.arguments(entries["augmentation"], task)
     # CutMix is used instead of mixup, so mixup is switched off.
     if "mix" in augmenting:
         rule = dataclasses.replace(rule, mixup_alpha=0.0)
     network = build_network(
-        model, task.num_classes, strategy, options, pretrained=origin != RANDOM and pretrained
+        model, task.num_classes, strategy, options, pretrained=checked.pretrained
     )
-    check_classifier(network, task, rule)
+    check_classifier(network, task, rule.crop)
     save_memory(network, options.batch_split, options.remat)
-    identity = configuration(
-        "finetune",
-        model,
-        network,
-        task,
-        options,
-        rule,
-        weights=origin,
-        examples_per_class=examples_per_class,
-        recipe=recipe,
-        budget=budget,
-        augmentation=augmentation,
-    )
+    identity = configuration(entries, network, task, options, rule)
     return Run(
         network=network,
         trained=network,
@@ -263,41 +238,44 @@ def prepare(
         strategy=strategy,
         options=options,
         configuration=identity,
-        announcement=_announcement(identity, task, rule, held_out),
+        announcement=_announcement(identity, rule),
         compile=functools.partial(_compile, network, rule),
         batches=functools.partial(pipeline.train_batches, task, rule, options.seed, **augmenting),
-        scorer=functools.partial(_scorer, rule),
-        test=functools.partial(_test, network, task, rule),
+        scorer=functools.partial(_scorer, rule.crop),
+        test=functools.partial(_test, network, task, rule.crop),
     )
 
 
 def _origin(model: str | keras.Model, pretrained: bool | str | os.PathLike, recipe: str) -> str:
-    """Returns the name of the initial weights, such as "upstream" or "random", for config.json."""
-    if not isinstance(model, str):
-        return "given"
-    if not isinstance(pretrained, bool):
-        return str(pretrained)
-    # A network that is not in the paper has no upstream weights, so it is trained from scratch.
-    if pretrained and find_variant(model).upstream is not None:
-        return "upstream"
-    if recipe != "paper":
+    """Returns the name of the initial weights; checks that the recipe is for such weights."""
+    origin = origin_of(model, pretrained)
+    if origin == RANDOM and recipe != "paper":
         raise ValueError(
             f"recipe={recipe!r} is a version of the BiT-HyperRule, which fine-tunes pretrained "
             "weights, but this run starts from random weights. Leave the recipe out, or give "
             "weights."
         )
-    return RANDOM
+    return origin
 
 
-def _rule(
-    model: str | keras.Model, task: Task, rule: HyperRule | None, recipe: str, origin: str
-) -> tuple[str, HyperRule]:
-    """Returns the recipe's name and BiT-HyperRule, before the user's changes of steps and so on."""
-    name = model if isinstance(model, str) else model.name
-    hyperrule = HyperRule.for_task(task.num_examples, task.image_size, name, recipe)
-    if rule is not None:
-        return "given", rule
-    return ("from scratch", RECIPE) if origin == RANDOM else (recipe, hyperrule)
+def planned_rule(task: Task, rule: HyperRule | None, entries: dict[str, Any]) -> HyperRule:
+    """Returns the hyper-parameters of a run, after the budget has changed them.
+
+    Args:
+        task: the task, with only the training examples that are trained on.
+        rule: as for `finetune`.
+        entries: the entries of the run's configuration that are known before the task is read.
+
+    Raises:
+        ValueError: the budget does not fit the hyper-parameters of the task.
+    """
+    if rule is None and entries["weights"] == RANDOM:
+        rule = FROM_SCRATCH
+    if rule is None:
+        rule = HyperRule.for_task(
+            task.num_examples, task.image_size, entries["model"], entries["recipe"]
+        )
+    return rule.scaled(**entries["budget"])
 
 
 def _compile(network: keras.Model, rule: HyperRule) -> None:
@@ -308,9 +286,9 @@ def _compile(network: keras.Model, rule: HyperRule) -> None:
     )
 
 
-def _scorer(rule: HyperRule, task: Task) -> Score:
+def _scorer(crop: int, task: Task) -> Score:
     """Returns a function that computes a network's loss and accuracy on a task's test images."""
-    batches = pipeline.test_batches(task, rule, BATCH_SIZE)
+    batches = pipeline.test_batches(task, crop, BATCH_SIZE)
     images = batches.map(lambda images, _: images)
 
     @functools.cache
@@ -320,39 +298,28 @@ def _scorer(rule: HyperRule, task: Task) -> Score:
     def score(network: keras.Model, callbacks: list) -> dict[str, float]:
         with naming_unreadable(lambda: batches):
             logits = network.predict(images, verbose=0, callbacks=callbacks)
-        # After a signal such as Ctrl-C some logits are missing; the caller then ignores the score.
+        # If a signal such as Ctrl-C stopped `predict`, the logits of some images are missing. The
+        # caller then ignores the returned score.
         metrics = Predictions(logits, labels()[: len(logits)]).metrics()
         return {"loss": metrics["test_loss"], "accuracy": metrics["test_accuracy"]}
 
     return score
 
 
-def _test(network: keras.Model, task: Task, rule: HyperRule) -> Tested:
-    predictions = predict(network, task, rule)
-    picture = functools.partial(plot_predictions, predictions, task, rule)
+def _test(network: keras.Model, task: Task, crop: int) -> Tested:
+    predictions = predict(network, task, crop)
+    picture = functools.partial(plot_predictions, predictions, task, crop)
     return Tested(predictions.metrics(), pictures={run_directory.PREDICTIONS: picture})
 
 
-def _announcement(
-    configuration: dict, task: Task, rule: HyperRule, held_out: Examples | None
-) -> str:
+def _announcement(configuration: dict, rule: HyperRule) -> str:
     mixup = f", mixup {rule.mixup_alpha}" if rule.mixup_alpha else ""
     asked = configuration["augmentation"]
     augmentation = f", augmentation {asked}" if asked else ""
     lines = [
-        f"{configuration['model']} ({configuration['weights']} weights) on {task.name}: "
-        f"{task.num_classes} classes, {task.num_examples} training and {task.num_test_examples} "
-        "test images",
         f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, "
         f"learning rate {rule.base_lr:g}{mixup}{augmentation}",
     ]
-    if held_out is not None:
-        which = (
-            f"{held_out.num_examples} training images that are held out"
-            if task.validation is None
-            else f"the {held_out.num_examples} images of the validation split"
-        )
-        lines.append(f"Every {configuration['eval_every']} steps it is evaluated on {which}.")
     if configuration["weights"] == RANDOM:
         lines.append(
             "It starts from random weights, with a recipe for training from scratch that is not "

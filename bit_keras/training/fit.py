@@ -1,4 +1,4 @@
-"""The training loop: Keras' `fit` with callbacks that save the training state, and resuming."""
+"""The training loop: Keras' `fit` with callbacks that save states, and resuming from a state."""
 
 import contextlib
 import signal
@@ -13,7 +13,6 @@ from bit_keras.distribution.replicas import updating
 from bit_keras.runs import run_directory
 from bit_keras.training import workers
 from bit_keras.training.callbacks import HeldOut, Interruption, LearningCurve, Validation
-from bit_keras.training.options import KEEP
 from bit_keras.training.progress import ShownProgress
 from bit_keras.training.saved_state import KeepState, newest_kept, restore_newest
 from bit_keras.utils.keras_internals import gradients_not_summed
@@ -26,13 +25,13 @@ def fit(
     *,
     steps: int,
     learning_rate: Callable[[int], float],
-    held_out: HeldOut | None = None,
-    save_every: int | None = None,
-    keep: int = KEEP,
-    show_progress: bool = False,
+    held_out: HeldOut | None,
+    save_every: int | None,
+    keep: int,
+    show_progress: bool,
     log: Callable[[str], None],
 ) -> dict:
-    """Trains a compiled network, starting from the newest state in the run's directory if any.
+    """Trains a compiled network; starts from the newest saved state in the run's directory, if any.
 
     When SIGINT or SIGTERM arrives, the current step is finished, the state is saved, and the signal
     is raised again.
@@ -73,9 +72,11 @@ def fit(
         callbacks = [curve, KeepState(directory, curve, interruption, save_every, keep)]
         if held_out is not None:
             validation = Validation(held_out, curve, interruption, log)
-            # Validation runs before KeepState, so that the saved state contains its result.
+            # Validation runs before KeepState, so that the saved state contains the result of the
+            # validation.
             callbacks.insert(1, validation)
-            # The restored step is evaluated now if a signal had stopped its evaluation.
+            # If a signal stopped the evaluation that follows the restored step, this evaluation
+            # runs now.
             validation.set_model(network)
             validation.evaluate_if_due()
         if curve.step < steps and interruption.received is None:

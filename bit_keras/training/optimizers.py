@@ -11,7 +11,7 @@ from bit_keras.utils.momentum_sgd import MomentumSGD
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class DecayedSGD(MomentumSGD):
-    """`bit_keras.MomentumSGD` on the loss plus `l2 / 2 * sum(kernel ** 2)` over all kernels.
+    """SGD with momentum on the loss plus `l2 / 2 * sum(kernel ** 2)` over all kernels.
 
         velocity <- momentum * velocity + gradient + l2 * kernel
         kernel   <- kernel - rate * velocity
@@ -36,7 +36,8 @@ class DecayedSGD(MomentumSGD):
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if not self.built:
-            # The indices of the kernels, which decay, among the optimizer's variables.
+            # The indices of the kernels among the optimizer's variables. Only kernels get weight
+            # decay.
             self._decayed = {i for i, variable in enumerate(variables) if variable.name == "kernel"}
         super().build(variables)
 
@@ -50,5 +51,6 @@ class DecayedSGD(MomentumSGD):
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "DecayedSGD":
-        # Files of earlier versions do not have the entry, and their velocity contains the rate.
+        # Files of an earlier version of bit_keras have no `rate_in_velocity`. In these files, the
+        # velocity contains the learning rate.
         return super().from_config({"rate_in_velocity": True} | config, custom_objects)

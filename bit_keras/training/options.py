@@ -9,11 +9,12 @@ from typing import Any
 
 from bit_keras.utils.integers import check_integer
 
-# The default fraction of the training split to hold out; the official code holds out 1 or 2 %.
+# The default fraction of the training split to hold out; the official code of Big Transfer holds
+# out 1 or 2 %.
 HELD_OUT = 0.02
 
-# The default number of saved training states: the newest, and the one before it in case the newest
-# file is damaged.
+# By default, two saved training states are kept: the newest, and the one before it in case the
+# newest file is damaged.
 KEEP = 2
 
 
@@ -109,7 +110,7 @@ class RunOptions:
             value, check = getattr(self, option.name), option.metadata.get("check")
             # An option whose default is None is not checked if it was not given.
             if check is not None and not (value is None and option.default is None):
-                # A checked integer of numpy becomes one of Python, which JSON can store.
+                # `check` turns an integer of numpy into a Python int, which JSON can store.
                 object.__setattr__(self, option.name, check(option.name, value))
         if self.eval_every is None and self.held_out != HELD_OUT:
             raise ValueError(
@@ -118,9 +119,5 @@ class RunOptions:
             )
 
     def identity(self) -> dict:
-        """Returns the options that change a run's results, for its configuration."""
-        return {
-            "eval_every": self.eval_every,
-            "held_out": None if self.eval_every is None else self.held_out,
-            "seed": self.seed,
-        }
+        """Returns the options that change the results of a run of any task, for config.json."""
+        return {"eval_every": self.eval_every, "seed": self.seed}

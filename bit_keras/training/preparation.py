@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,14 +19,19 @@ from bit_keras.hyperrule import HyperRule
 from bit_keras.models import zoo
 from bit_keras.models.model import Model
 from bit_keras.models.task_record import class_names_of
+from bit_keras.models.variants import find_variant
 from bit_keras.runs import run_directory
 from bit_keras.training import workers
 from bit_keras.training.options import HELD_OUT, RunOptions
 from bit_keras.training.recipes import UpstreamRule
 
+# The names in config.json of the initial weights of a network that is trained from scratch, and of
+# a network that the caller has built.
+RANDOM, GIVEN = "random", "given"
+
 
 def check_model(model: str | keras.Model) -> None:
-    """Checks that a recipe can train a model of this type, with this backend.
+    """Raises an error unless the model is a name or a Keras model, and the backend is TensorFlow.
 
     Raises:
         TypeError: the model is neither a name nor a Keras model.
@@ -44,15 +50,34 @@ def check_model(model: str | keras.Model) -> None:
         )
 
 
+def origin_of(model: str | keras.Model, pretrained: bool | str | os.PathLike) -> str:
+    """Returns the name of the initial weights for config.json, such as "upstream" or "random".
+
+    Args:
+        model: a model's name, or the caller's network.
+        pretrained: as for `bit_keras.create`. With True, a model without upstream weights starts
+            from random weights.
+
+    >>> origin_of("BiT-M-R50x1", True), origin_of("BiT-M-R50x1", "ilsvrc2012")
+    ('upstream', 'ilsvrc2012')
+    """
+    if not isinstance(model, str):
+        return GIVEN
+    if not isinstance(pretrained, bool):
+        return str(pretrained)
+    return "upstream" if pretrained and find_variant(model).upstream is not None else RANDOM
+
+
 def choose_strategy(model: str | keras.Model, name: str) -> tf.distribute.Strategy:
-    """Returns the strategy with a name, or the strategy under which the caller's network was made.
+    """Returns the tf.distribute strategy of a name, or the strategy in which the network was made.
 
     A recipe calls this first, because several workers must connect before TensorFlow computes
     anything.
 
     Raises:
         TypeError, ValueError: as for `check_model`.
-        ValueError: the two differ, or the network is not right under several replicas.
+        ValueError: the network was made in another strategy than that of the name, or does not
+            train correctly on several replicas.
     """
     check_model(model)
     if isinstance(model, str):
@@ -65,14 +90,14 @@ def choose_strategy(model: str | keras.Model, name: str) -> tf.distribute.Strate
         )
     if own.num_replicas_in_sync > 1 and not isinstance(model, Model):
         raise ValueError(
-            f"Model {model.name!r} is a {type(model).__name__} of Keras, which is not right under "
-            f"{own.num_replicas_in_sync} replicas. Build it as a bit_keras.Model."
+            f"Model {model.name!r} is a {type(model).__name__} of Keras, which does not train "
+            f"correctly on {own.num_replicas_in_sync} replicas. Build it as a bit_keras.Model."
         )
     return own
 
 
 def with_classes_of(model: str | keras.Model, task: Task) -> Task:
-    """Returns the task with the classes of the caller's network, if it has names for them.
+    """Returns the task with its labels matched to the class names of the caller's network, if any.
 
     Raises:
         ValueError: the network was trained on other classes.
@@ -85,7 +110,7 @@ def with_classes_of(model: str | keras.Model, task: Task) -> Task:
 def hold_out(
     task: Task, options: RunOptions, *, first_of_stream: bool = False
 ) -> tuple[Task, Examples | None]:
-    """Returns the task without the examples to hold out, and these; None without `eval_every`.
+    """Returns the task without the held-out examples, and the held-out examples, if any.
 
     The validation split of the task, if it has one, is held out in place of training examples.
 
@@ -111,7 +136,7 @@ def hold_out(
 
 
 def given(budget: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns a dict without the settings (steps, batch size and so on) that are None."""
+    """Returns the entries of a budget (steps, batch size and so on) that are not None."""
     return {name: value for name, value in (budget or {}).items() if value is not None}
 
 
@@ -144,14 +169,16 @@ def build_network(
             f"dtype={options.dtype!r} was asked for, but the network was built with "
             f"{model.dtype_policy.name!r}. Build it with dtype={options.dtype!r}."
         )
-    # A class of the caller may have no configuration; Keras then saves its constructor's arguments.
+    # `get_config` raises a ValueError now, and not after the training, if a network of bit_keras
+    # cannot be saved. The NotImplementedError that Keras raises for some model classes of the
+    # caller's own is ignored.
     with contextlib.suppress(NotImplementedError):
         model.get_config()
     return model
 
 
 def save_memory(network: keras.Model, batch_split: int, remat: str | None) -> None:
-    """Sets `batch_split` and rematerialization of a network; both only save memory."""
+    """Sets `batch_split` and rematerialization of a network; both save memory and nothing else."""
     if batch_split > 1:
         _check_can(network, "batch_split", batch_split)
         network.batch_split = batch_split
@@ -163,14 +190,14 @@ def save_memory(network: keras.Model, batch_split: int, remat: str | None) -> No
 def _check_can(network: keras.Model, name: str, asked: object) -> None:
     if not hasattr(network, name):
         raise ValueError(
-            f"{name} {asked!r} was asked for, but a {type(network).__name__} does not have it. "
+            f"{name} {asked!r} was asked for, but a {type(network).__name__} does not support it. "
             "Build the network as a bit_keras.Model, or for rematerialization as a "
             "bit_keras.ResNetV2."
         )
 
 
 def state_digest(network: keras.Model) -> str:
-    """Returns a SHA-256 digest of a network's variables, and of which are trainable.
+    """Returns a SHA-256 digest of a network's variables: names, values, and which are trainable.
 
     Two calls with equal digests start from the same weights.
     """
@@ -182,36 +209,50 @@ def state_digest(network: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def configuration(
-    command: str,
-    model: str | keras.Model,
-    network: keras.Model,
-    task: Task,
-    options: RunOptions,
-    rule: HyperRule | UpstreamRule,
-    **own: Any,
-) -> dict:
-    """Returns the configuration of a run (command, model, task, options, rule) as data for JSON.
+def entries_of(
+    command: str, model: str | keras.Model, options: RunOptions, **own: Any
+) -> dict[str, Any]:
+    """Returns the entries of a run's configuration that are known before its task is read.
 
     Args:
         command: the recipe.
         model: the model as the caller gave it.
-        network: the network with its initial weights.
-        task: the task.
         options: the shared options.
-        rule: the hyper-parameters.
         **own: the recipe's own entries.
     """
     return {
         "command": command,
         "model": model if isinstance(model, str) else model.name,
+        **own,
+        **options.identity(),
+    }
+
+
+def configuration(
+    entries: dict[str, Any],
+    network: keras.Model,
+    task: Task,
+    options: RunOptions,
+    rule: HyperRule | UpstreamRule,
+) -> dict[str, Any]:
+    """Returns the configuration of a run as data for JSON.
+
+    Args:
+        entries: what `entries_of` returned.
+        network: the network with its initial weights.
+        task: the task.
+        options: the shared options.
+        rule: the hyper-parameters.
+    """
+    # A task with a validation split is evaluated on this split. No training example is held out, so
+    # the fraction `held_out` is recorded as None.
+    holds_out = options.eval_every is not None and task.validation is None
+    return {
+        **run_directory.plain(entries),
         "initial_state_sha256": state_digest(network),
         "dtype": network.dtype_policy.name,
         **task.identity,
         **task.chosen,
-        **options.identity(),
-        # No training example is held out of a task with a validation split.
-        **({} if task.validation is None else {"held_out": None}),
-        **run_directory.plain(own),
+        "held_out": options.held_out if holds_out else None,
         "rule": run_directory.plain(dataclasses.asdict(rule)),
     }

@@ -1,9 +1,10 @@
-"""Pre-training, the upstream part of Big Transfer: trains random weights, writes a weight file."""
+"""Pre-training, the upstream part of Big Transfer: from random weights to a weight file (npz)."""
 
 import dataclasses
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -20,6 +21,7 @@ from bit_keras.training.preparation import (
     check_model,
     choose_strategy,
     configuration,
+    entries_of,
     given,
     hold_out,
     save_memory,
@@ -112,7 +114,7 @@ def pretrain(
         overwrite=overwrite,
         verbose=verbose,
     )
-    check_arguments(
+    entries = check_arguments(
         model,
         recipe,
         output_dir=output_dir,
@@ -122,8 +124,6 @@ def pretrain(
         options=options,
     )
     chosen = choose_strategy(model, options.strategy)
-    row = _recipe(recipe, model)
-    augmentation = augmentations.checked(augmentation)
     task = with_classes_of(model, as_task(task, pretraining_task))
     if not task.num_classes:
         raise ValueError(
@@ -131,12 +131,11 @@ def pretrain(
             "teacher into the network (bit_keras.distill, bit-keras distill)."
         )
     task, validation = hold_out(task, options, first_of_stream=True)
-    budget = given(budget)
-    rule = row.rule(task.num_examples, **budget)
+    rule = RECIPES[entries["recipe"]].rule(task.num_examples, **entries["budget"])
     if rule.loss == SOFTMAX and task.several_labels:
         task, validation = _of_one_label(task, validation)
     network = build_network(model, task.num_classes, chosen, options)
-    check_classifier(network, task, rule)
+    check_classifier(network, task, rule.crop)
     save_memory(network, options.batch_split, options.remat)
     run = upstream_run(
         network,
@@ -146,20 +145,9 @@ def pretrain(
         held_out=validation,
         strategy=chosen,
         options=options,
-        configuration=configuration(
-            "pretrain",
-            model,
-            network,
-            task,
-            options,
-            rule,
-            recipe=row.name,
-            augmentation=augmentation,
-            ema=ema,
-            budget=budget,
-        ),
+        configuration=configuration(entries, network, task, options, rule),
         compile=functools.partial(_compile, network, rule, ema),
-        augmentation=augmentations.arguments(augmentation, task),
+        augmentation=augmentations.arguments(entries["augmentation"], task),
     )
     return execute(run, Path(output_dir).expanduser())
 
@@ -173,8 +161,11 @@ def check_arguments(
     augmentation: str | None,
     ema: float | None,
     options: RunOptions,
-) -> None:
+) -> dict[str, Any]:
     """Checks the arguments of `pretrain` that can be checked before the task is read.
+
+    Returns:
+        The entries of the run's configuration that are known before the task is read.
 
     Raises:
         ValueError, OSError, ImportError: as for `pretrain`.
@@ -182,18 +173,19 @@ def check_arguments(
     if ema is not None and not 0 < ema < 1:
         raise ValueError(f"ema={ema}; expected a momentum above 0 and below 1, such as 0.9999.")
     check_model(model)
-    row = _recipe(recipe, model)
-    row.check(given(budget))
-    known = {
-        "command": "pretrain",
-        "model": model if isinstance(model, str) else model.name,
-        "recipe": row.name,
-        "budget": given(budget),
-        "augmentation": augmentations.checked(augmentation),
-        "ema": ema,
-        **options.identity(),
-    }
-    run_directory.check_usable(output_dir, known, options.overwrite)
+    row, budget = _recipe(recipe, model), given(budget)
+    row.check(budget)
+    entries = entries_of(
+        "pretrain",
+        model,
+        options,
+        recipe=row.name,
+        augmentation=augmentations.checked(augmentation),
+        ema=ema,
+        budget=budget,
+    )
+    run_directory.check_usable(output_dir, entries, options.overwrite)
+    return entries
 
 
 def _recipe(name: str | None, model: str | ResNetV2) -> Recipe:
@@ -220,7 +212,8 @@ def _of_one_label(task: Task, validation: Examples | None) -> tuple[Task, Exampl
 def _compile(network: ResNetV2, rule: UpstreamRule, ema: float | None) -> None:
     losses = {
         SOFTMAX: (keras.losses.CategoricalCrossentropy(from_logits=True), 1.0),
-        # Keras' BinaryCrossentropy is the mean over classes; the weight turns it into the sum.
+        # Keras' BinaryCrossentropy is a mean over classes. The loss weight, which is the number of
+        # classes, turns the mean into the sum.
         SIGMOID: (keras.losses.BinaryCrossentropy(from_logits=True), float(network.classes)),
     }
     loss, weight = losses[rule.loss]

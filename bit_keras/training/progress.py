@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from bit_keras.training.callbacks import LearningCurve
 from bit_keras.utils.duration import duration
 
-# Seconds from one plain line to the next.
+# Where there is no terminal, a line of progress is printed every 30 seconds.
 _INTERVAL = 30
 
 
 class ShownProgress(keras.callbacks.Callback):
-    """A callback and context manager that shows the step, the means so far and the time left.
+    """A callback and context manager that shows step, mean loss, mean accuracy and time left.
 
     Loss and accuracy are means over the steps since the start of the process, because those of a
     single batch go up and down. The time left follows from the steps after the first one, which
@@ -37,7 +37,8 @@ class ShownProgress(keras.callbacks.Callback):
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
             console=self._console,
-            transient=True,  # The last state is printed as a line.
+            # The bar is erased when it stops, because the last step is printed as a line.
+            transient=True,
         )
         self._sums = {"loss": 0.0, "accuracy": 0.0}
         self._steps_here = 0
@@ -62,7 +63,8 @@ class ShownProgress(keras.callbacks.Callback):
         self._end_bar()
 
     def _end_bar(self) -> None:
-        if self._console.is_terminal:  # Elsewhere, rich would write an empty line.
+        # Where there is no terminal, no bar was started, and `stop` would print an empty line.
+        if self._console.is_terminal:
             self._bar.stop()
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:

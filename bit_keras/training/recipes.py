@@ -1,4 +1,4 @@
-"""The recipes of pre-training and distillation: their hyper-parameters for a size of data set."""
+"""The recipes of pre-training and distillation: hyper-parameters for the size of a data set."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bit_keras.hyperrule import HyperRule, HyperRuleSchedule
 from bit_keras.training.optimizers import DecayedSGD
 from bit_keras.utils.integers import check_integer, is_integer
 
-# The recipe for training from random weights. It was tuned on scikit-learn's digits: 98 % of the
-# test images after 20 seconds on two cores. The HyperRule's learning rate of 0.003 is for
-# fine-tuning; from random weights, it does not reach this accuracy in so few steps.
-RECIPE = HyperRule(
+# The recipe with which `finetune` trains from random weights. It was tuned on scikit-learn's
+# digits, where it reaches a test accuracy of 98 % after 20 seconds on two cores. From random
+# weights, the BiT-HyperRule's learning rate of 0.003 does not reach this accuracy in 300 steps.
+FROM_SCRATCH = HyperRule(
     resize=36,
     crop=32,
     steps=300,
@@ -29,14 +29,15 @@ RECIPE = HyperRule(
     mixup_alpha=0.0,
 )
 
-# The learning rate is divided by this number at every boundary (arXiv 1912.11370, section 3.1).
+# At each boundary step, the learning rate is divided by this number (Big Transfer, section 3.1).
 _DECAY = 10
 
-# More examples than any data set has. So many give more steps than a warm-up, unless the number of
-# steps is given, which no longer depends on the data set.
+# A number of examples that no data set reaches, to check a budget before the data set is read. With
+# so many examples, the epochs of a budget give more steps than a warm-up has; a number of steps in
+# a budget does not depend on the number of examples.
 _MANY_EXAMPLES = 10**12
 
-# TensorFlow counts steps in int64.
+# The number of steps must be below this limit, because TensorFlow counts steps in int64.
 _STEPS_END = 2**63
 
 STEPS, COSINE = "steps", "cosine"
@@ -88,8 +89,8 @@ class UpstreamRule:
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size", "crop"):
             check_integer(field, getattr(self, field))
-        # Maps the name of a field to two values: whether the field is valid, and the text of what
-        # is expected.
+        # Maps the name of each field to whether its value is valid, and to a text that says which
+        # values are expected.
         ranges = {
             "steps": (self.steps < _STEPS_END, "below 2**63"),
             "base_lr": (0 < self.base_lr < math.inf, "above 0, and finite"),
@@ -105,12 +106,12 @@ class UpstreamRule:
             if not fits:
                 raise ValueError(f"{field} must be {expected}, got {getattr(self, field)!r}.")
         for field in ("steps", "batch_size", "crop", "warmup_steps"):
-            # numpy integers become Python ints, because JSON and Keras' files cannot store numpy
+            # numpy integers become Python ints, because JSON and .keras files cannot store numpy
             # integers.
             object.__setattr__(self, field, int(getattr(self, field)))
 
     def learning_rate(self, step: int) -> float:
-        """Returns the learning rate of a step, counted from 0."""
+        """Returns the learning rate of a training step; the first step is step 0."""
         if step < self.warmup_steps:
             return self.base_lr * step / self.warmup_steps
         if self.boundaries:
@@ -119,7 +120,7 @@ class UpstreamRule:
         return self.base_lr * (1 + math.cos(math.pi * done)) / 2
 
     def schedule(self) -> keras.optimizers.schedules.LearningRateSchedule:
-        """Returns `learning_rate` as a schedule for a Keras optimizer."""
+        """Returns the learning rates of the rule as a schedule for a Keras optimizer."""
         if self.boundaries:
             return HyperRuleSchedule(self.base_lr, self.boundaries, self.warmup_steps)
         falling = self.steps - self.warmup_steps
@@ -139,25 +140,16 @@ class UpstreamRule:
         arguments = {"learning_rate": self.schedule(), "global_clipnorm": self.clip_norm}
         if ema is not None:
             arguments |= {"use_ema": True, "ema_momentum": ema}
-        return _OPTIMIZERS[self.optimizer](self, arguments)
-
-
-def _sgd(rule: UpstreamRule, arguments: dict) -> keras.optimizers.Optimizer:
-    return DecayedSGD(momentum=_MOMENTUM, l2=rule.weight_decay, **arguments)
-
-
-def _adam(rule: UpstreamRule, arguments: dict) -> keras.optimizers.Optimizer:
-    optimizer = keras.optimizers.AdamW(weight_decay=rule.weight_decay, **arguments)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    return optimizer
-
-
-_OPTIMIZERS = {SGD: _sgd, ADAM: _adam}
+        if self.optimizer == SGD:
+            return DecayedSGD(momentum=_MOMENTUM, l2=self.weight_decay, **arguments)
+        optimizer = keras.optimizers.AdamW(weight_decay=self.weight_decay, **arguments)
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        return optimizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The hyper-parameters of a recipe, with epochs in place of steps.
+    """The hyper-parameters of a recipe; its length is in epochs, which `rule` turns into steps.
 
     Attributes:
         name: name of the recipe.
@@ -197,7 +189,7 @@ class Recipe:
         schedule: str | None = None,
         mixup_alpha: float | None = None,
     ) -> UpstreamRule:
-        """Returns the hyper-parameters for a training set; arguments that are None change nothing.
+        """Returns hyper-parameters for a data set; arguments of None keep the recipe's values.
 
         Args:
             num_examples: number of training images.
@@ -224,8 +216,7 @@ class Recipe:
             )
         batch_size = self.batch_size if batch_size is None else batch_size
         check_integer("batch_size", batch_size)
-        # The product below is computed with Python ints, because it could overflow with numpy
-        # integers.
+        # A Python int cannot overflow when the batch size is multiplied; a numpy integer could.
         batch_size = int(batch_size)
         epochs = self.epochs if epochs is None else epochs
         if not (epochs > 0 and epochs * num_examples < _STEPS_END * batch_size):
@@ -253,7 +244,7 @@ class Recipe:
         )
 
     def check(self, budget: Mapping[str, Any]) -> None:
-        """Raises a ValueError for arguments of `rule` that fit no data set."""
+        """Raises a ValueError for arguments that `rule` would refuse for every data set."""
         self.rule(_MANY_EXAMPLES, **budget)
 
     def _decay_epochs(self, schedule: str | None) -> tuple[float, ...]:
@@ -267,8 +258,9 @@ class Recipe:
         return () if schedule == COSINE else self.decay_epochs
 
 
-# Big Transfer, section 3.1: SGD with momentum 0.9, learning rate 0.03 and batch 256, scaled
-# linearly to 4096 and warmed up over 5000 steps; weight decay 1e-4; Inception crop to 224.
+# The pre-training of Big Transfer (arXiv 1912.11370, section 3.1): SGD with momentum 0.9; a
+# learning rate of 0.03 for batches of 256 images, scaled linearly to batches of 4096 and warmed up
+# over 5000 steps; weight decay 1e-4; Inception crops of 224 pixels.
 _MOMENTUM = 0.9
 
 _PAPER = {
@@ -281,10 +273,10 @@ _PAPER = {
 
 _SMALL = {
     "warmup_steps": 20,
-    "base_lr": RECIPE.base_lr,
-    "batch_size": RECIPE.batch_size,
+    "base_lr": FROM_SCRATCH.base_lr,
+    "batch_size": FROM_SCRATCH.batch_size,
     "weight_decay": 1e-4,
-    "crop": RECIPE.crop,
+    "crop": FROM_SCRATCH.crop,
 }
 
 SMALL, DISTILL, SMALL_DISTILL = "small", "distill", "small-distill"
@@ -296,13 +288,14 @@ RECIPES = MappingProxyType(
             Recipe("BiT-S", SOFTMAX, 90, (30, 60, 80), **_PAPER),
             Recipe("BiT-M", SIGMOID, 90, (30, 60, 80), **_PAPER),
             Recipe("BiT-L", SIGMOID, 40, (10, 23, 30, 37), **_PAPER),
-            # For a first pre-training on small images; learning rate and batch size are those of
-            # fine-tuning from random weights.
+            # A recipe for trying pre-training on small images. The learning rate and the batch size
+            # are those with which `finetune` trains from random weights.
             Recipe(SMALL, SOFTMAX, epochs=20, decay_epochs=(), **_SMALL),
-            # "A good teacher is patient and consistent" (arXiv 2106.05237), from its authors' file
-            # `configs/proj/distill/bit_i1k.py` in big_vision. There, the weight decay of 3e-4 is
-            # not multiplied by the learning rate; Keras multiplies it, so it is 3e-4 / 0.03 here.
-            # Mixup is applied at every step, with Beta(1, 1).
+            # The recipe of "A good teacher is patient and consistent" (arXiv 2106.05237), from the
+            # authors' file `configs/proj/distill/bit_i1k.py` in google-research/big_vision. Their
+            # weight decay of 3e-4 is not multiplied by the learning rate. Keras multiplies weight
+            # decay by the learning rate, so the number here is 3e-4 / 0.03. Mixup is applied at
+            # every step, with Beta(1, 1).
             Recipe(
                 DISTILL,
                 KL,
@@ -317,7 +310,7 @@ RECIPES = MappingProxyType(
                 mixup_alpha=1.0,
                 clip_norm=1.0,
             ),
-            # Distillation on small images, with the optimizer of pre-training.
+            # A recipe for distillation on small images, with SGD as in pre-training.
             Recipe(SMALL_DISTILL, KL, epochs=40, decay_epochs=(), mixup_alpha=1.0, **_SMALL),
         )
     }

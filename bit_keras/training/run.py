@@ -25,11 +25,11 @@ from bit_keras.training.estimate import estimate
 from bit_keras.training.fit import fit
 from bit_keras.training.options import RunOptions
 from bit_keras.training.recipes import UpstreamRule
-from bit_keras.training.saved_state import newest_kept
+from bit_keras.training.saved_state import naming_newest
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.printable import print_text
 
-_TEACHER = "This is for the student; the teacher comes on top."
+_TEACHER = "These numbers are for the student only; the teacher needs memory and time in addition."
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Run:
         strategy: the strategy in whose scope the network was made.
         options: the options that all recipes share.
         configuration: the values that distinguish this run from others, as plain data for JSON.
-        announcement: what is printed before the training.
+        announcement: what is printed before the training, below a line on the model and the task.
         compile: compiles `trained`.
         batches: returns the training batches from a given step, counted from 0, to the last one.
         scorer: returns a function that evaluates `trained` on a task's test images.
@@ -119,15 +119,23 @@ def execute(run: Run, directory: Path) -> Result:
     begun = run_directory.is_begun(directory) and not run.options.overwrite
     if needs is not None and needs.refusal and not begun:
         raise ValueError(needs.refusal)
-    with workers.naming_lost_workers(run.strategy):
-        # All arguments have been checked before this first write to the directory.
-        finished = workers.claim(run.strategy, directory, run.configuration, run.options.overwrite)
+    with (
+        workers.naming_lost_workers(run.strategy),
+        # All arguments have been checked by now. `claimed` is the first to write to the run's
+        # directory.
+        workers.claimed(
+            run.strategy, directory, run.configuration, run.options.overwrite
+        ) as finished,
+    ):
         if finished is None:
-            log(run.announcement)
+            log(f"{_first_line(run)}\n{run.announcement}")
             if needs is not None:
                 log(needs.text if run.trained is run.network else f"{needs.text} {_TEACHER}")
             return _train(run, directory, verbose, log)
-    log(f"{directory} holds this run, finished: nothing to do. Overwrite starts it anew.")
+    log(
+        f"{directory} already holds this run, finished: nothing to do. Pass overwrite "
+        "(--overwrite) to start it anew."
+    )
     return _reopened(directory, finished)
 
 
@@ -168,10 +176,27 @@ def _train(run: Run, directory: Path, verbose: bool, log: Callable[[str], None])
     return result
 
 
+def _first_line(run: Run) -> str:
+    configuration, task = run.configuration, run.task
+    weights = f" ({configuration['weights']} weights)" if "weights" in configuration else ""
+    several = " (several labels an image)" if task.several_labels else ""
+    return (
+        f"{configuration['model']}{weights} on {task.name}: {task.num_classes} classes{several}, "
+        f"{task.num_examples} training and {task.num_test_examples} test images"
+    )
+
+
 def _notes(run: Run) -> list[str]:
-    """Returns sentences on the task that a run prints."""
+    """Returns the sentences about its task that a run prints before the training."""
     notes = [run.task.note] if run.task.note else []
-    if run.task.validation is not None and run.held_out is None:
+    if run.held_out is not None:
+        which = (
+            f"{run.held_out.num_examples} training images that are held out"
+            if run.task.validation is None
+            else f"the {run.held_out.num_examples} images of the validation split"
+        )
+        notes.append(f"Every {run.options.eval_every} steps it is evaluated on {which}.")
+    elif run.task.validation is not None:
         notes.append(
             f"The {run.task.validation.num_examples} images of the validation split are not used; "
             "eval_every (--eval_every) evaluates on them during the training."
@@ -197,7 +222,7 @@ def _validation_metrics(run: Run, history: dict) -> dict:
 
 def _write(result: Result, tested: Tested, title: str) -> None:
     directory, metrics = result.output_dir, result.metrics
-    try:
+    with naming_newest(directory, f"writing the trained network to {directory}"):
         with atomic_write(directory / run_directory.MODEL) as temporary:
             result.model.save(temporary)
         for name, write in tested.files.items():
@@ -209,14 +234,8 @@ def _write(result: Result, tested: Tested, title: str) -> None:
                 draw(path)
         with without_losing_results(directory / run_directory.CURVE) as path:
             plot_learning_curve(result.history, metrics["test_accuracy"], title, path)
-        # metrics.json is written last, because it says that the run is finished.
+        # metrics.json is written last, because a run that has this file counts as finished.
         run_directory.write_json(directory / run_directory.METRICS, metrics)
-    except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"{error.strerror}, while writing the trained network to {directory}. "
-            f"{newest_kept(directory)} The same call goes on from there.",
-        ) from error
     run_directory.remove_states(directory)
 
 
@@ -238,10 +257,7 @@ def _reopened(directory: Path, metrics: dict) -> Result:
             f"{directory} holds a finished run, but its {run_directory.MODEL} is missing. Start "
             "anew with overwrite."
         )
-    network = keras.models.load_model(directory / run_directory.MODEL)
-    record = find_model(directory).record
-    if record is not None and record.class_names is not None:
-        remember(network, record)
+    network = find_model(directory).load(compile=True)
     history = run_directory.read_json(directory / run_directory.HISTORY)
     return Result(network, history, metrics, directory)
 

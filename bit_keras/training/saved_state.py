@@ -6,6 +6,7 @@ interrupted or killed ends with the same weights as a run that was not. The newe
 kept: if the newest is damaged, the run continues from the one before it.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,16 +24,17 @@ from bit_keras.training.options import KEEP
 from bit_keras.training.state_checks import check_arrays, read_progress
 from bit_keras.utils.atomic_file import sync_entries
 
-# A run saves its state 10 times by default, so a killed run loses at most a tenth of its steps, and
-# saving takes little time.
+# By default, a run saves its training state 10 times. A killed run then loses at most a tenth of
+# its steps, and saving takes little time.
 _SAVES = 10
 
-# The name of the array that holds the current step and the learning curve as JSON.
+# In a state file, the array of this name holds the current step and the learning curve as JSON.
 _PROGRESS = "progress"
 
-# The array of this name holds two integers: the version of the format, and 1 if the velocity of the
-# SGD contains the learning rate, else 0. States of version 1 do not have the array; their velocity
-# contains the rate. An earlier version of the package refuses a state with this array.
+# In a state file, the array of this name holds two integers: the version of the file format, and 1
+# if the velocity of the SGD contains the learning rate, else 0. Files of version 1 do not have the
+# array, and their velocity contains the learning rate. An earlier version of bit_keras refuses a
+# file with this array.
 _FORMAT = "format"
 _VERSION = 2
 
@@ -55,8 +57,8 @@ class KeepState(keras.callbacks.Callback):
         directory: Path,
         curve: LearningCurve,
         interruption: Interruption,
-        save_every: int | None = None,
-        keep: int = KEEP,
+        save_every: int | None,
+        keep: int,
     ):
         super().__init__()
         self.directory, self.curve, self.interruption = directory, curve, interruption
@@ -85,14 +87,8 @@ def save_state(directory: Path, model: keras.Model, curve: LearningCurve, keep: 
         (_FORMAT, np.array([_VERSION, rate_in_velocity], "int64")),
         (_PROGRESS, np.frombuffer(json.dumps(curve.state()).encode(), "uint8")),
     ]
-    try:
+    with naming_newest(directory, f"saving {path}"):
         write_archive(path, [*described, *_finite_arrays(model, curve.step)])
-    except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"{error.strerror}, while saving {path}. {newest_kept(directory)} The same call goes "
-            "on from there.",
-        ) from error
     sync_entries(directory)
     for old in run_directory.states(directory)[:-keep]:
         old.unlink()
@@ -101,11 +97,11 @@ def save_state(directory: Path, model: keras.Model, curve: LearningCurve, keep: 
 def restore_newest(
     directory: Path, model: keras.Model, curve: LearningCurve, log: Callable[[str], None]
 ) -> None:
-    """Restores a compiled model and its learning curve from the newest undamaged state, if any.
+    """Restores a model and its learning curve from the newest undamaged saved state, if any.
 
     Damaged state files are renamed. With several workers, all restore the state that the chief
-    chooses. The model must not have been trained since it was compiled: its optimizer goes on with
-    the update that the state was made with.
+    chooses. The model must not have been trained since it was compiled, because a state of an
+    earlier version changes the formula of the optimizer, which is traced at the first step.
 
     Raises:
         CheckpointError: the state belongs to another model, or a later version of bit_keras wrote
@@ -141,13 +137,14 @@ def _newest_whole(
             return run_directory.step_of(path), _read(path, curve)
         except CheckpointError as error:
             aside = run_directory.set_aside(path)
-            log(f"A state is damaged and was set aside as {aside.name}: {error}")
+            log(f"A saved state is damaged and was renamed to {aside.name}: {error}")
     return None
 
 
 def _read(path: Path, curve: LearningCurve) -> dict:
-    """Returns the values of the variables by name, the format and the decoded progress."""
-    # States are written without compression, so reading one takes no longer than its size needs.
+    """Reads a state file: values of the variables by name, file format, step and learning curve."""
+    # State files are written without compression. A compressed member is refused, because a small
+    # file could unpack to gigabytes.
     with Archive(path, compressed=False) as archive:
         state = {name: archive.read(name) for name in archive.members}
     written_format = state.pop(_FORMAT, np.array([1, True]))
@@ -181,6 +178,24 @@ def _assign(path: Path, state: dict, model: keras.Model, curve: LearningCurve) -
         variable.assign(state.pop(name))
 
 
+@contextlib.contextmanager
+def naming_newest(directory: Path, action: str) -> Iterator[None]:
+    """Adds to the operating system's error what failed, and what the newest saved state is.
+
+    Args:
+        directory: the run's directory.
+        action: what the block does, such as "saving model.keras".
+    """
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"{error.strerror}, while {action}. {newest_kept(directory)} The same call goes on "
+            "from there.",
+        ) from error
+
+
 def newest_kept(directory: Path) -> str:
     """Returns a sentence that names the newest saved state, for an error message."""
     kept = run_directory.states(directory)
@@ -199,8 +214,8 @@ def _finite_arrays(model: keras.Model, step: int) -> Iterator[tuple[str, np.ndar
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    # The optimizer is built only once, because a LossScaleOptimizer would create its variables
-    # twice.
+    # An optimizer that is built already is not built again, because a LossScaleOptimizer would then
+    # create its variables twice.
     if not model.optimizer.built:
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)

@@ -17,7 +17,7 @@ from bit_keras.utils.integers import is_integer
 
 
 def check_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Raises a CheckpointError for values that a state never holds.
+    """Raises a CheckpointError for NaN, infinity or a negative integer in a saved state.
 
     Args:
         path: path of the state file, for messages.
@@ -33,7 +33,7 @@ def check_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def read_progress(path: Path, encoded: np.ndarray, like: dict, steps: int) -> dict:
-    """Returns the step and the learning curve that a state holds as JSON.
+    """Decodes the JSON text of a saved state: returns its step and its learning curve, checked.
 
     Args:
         path: path of the state file, which names its step.
@@ -46,9 +46,9 @@ def read_progress(path: Path, encoded: np.ndarray, like: dict, steps: int) -> di
     """
     try:
         progress = json.loads(encoded.tobytes())
-    # Python raises a RecursionError for JSON that is nested too deep.
+    # `json.loads` raises a RecursionError for JSON that is nested too deep.
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its progress is no JSON text ({error}).") from error
+        raise CheckpointError(f"{path}: its array 'progress' is no JSON text ({error}).") from error
     _check_like(path, progress, like)
     step, expected = progress["step"], run_directory.step_of(path)
     if not is_integer(step) or step != expected or not 0 <= step <= steps:
@@ -68,7 +68,7 @@ def read_progress(path: Path, encoded: np.ndarray, like: dict, steps: int) -> di
 
 
 def _check_like(path: Path, found: object, like: object, name: str = "progress") -> None:
-    """Raises a CheckpointError unless data have the same entries, lists and numbers as others."""
+    """Raises a CheckpointError unless `found` has the structure of the valid data `like`."""
     problem = None
     if isinstance(like, dict):
         if not isinstance(found, dict) or found.keys() != like.keys():

@@ -16,7 +16,7 @@ from bit_keras.evaluation.predictions import BATCH_SIZE
 from bit_keras.models.model import Model
 from bit_keras.models.resnet import ResNetV2
 from bit_keras.runs import run_directory
-from bit_keras.training.callbacks import Score, to_numpy
+from bit_keras.training.callbacks import Score
 from bit_keras.training.options import RunOptions
 from bit_keras.training.recipes import UpstreamRule
 from bit_keras.training.run import Run, Tested
@@ -36,7 +36,7 @@ def upstream_run(
     augmentation: dict[str, Callable] | None = None,
     finish: pipeline.Finish | None = None,
 ) -> Run:
-    """Prepares a run of pre-training or distillation, which trains on Inception crops.
+    """Prepares a run of pre-training or distillation; such runs train on Inception crops.
 
     Args:
         trained: the model that is trained and evaluated; it has a loss and an accuracy.
@@ -50,7 +50,7 @@ def upstream_run(
         ValueError: the official format cannot hold the network's weights.
     """
     _check_storable(network)
-    scorer = functools.partial(_scorer, rule, finish)
+    scorer = functools.partial(_scorer, rule.crop, finish)
     return Run(
         network=network,
         trained=trained,
@@ -60,7 +60,7 @@ def upstream_run(
         strategy=strategy,
         options=options,
         configuration=configuration,
-        announcement=_announcement(configuration, task, rule),
+        announcement=_announcement(configuration, rule),
         compile=compile,
         batches=functools.partial(
             pipeline.train_batches,
@@ -76,30 +76,24 @@ def upstream_run(
     )
 
 
-def _scorer(rule: UpstreamRule, finish: pipeline.Finish | None, task: Task) -> Score:
-    """Returns a function that computes loss and accuracy batch by batch, to save memory.
+def _scorer(crop: int, finish: pipeline.Finish | None, task: Task) -> Score:
+    """Returns a function that computes loss and accuracy on test images batch by batch.
 
-    For example, the logits of 51 200 images and 21 843 classes would take 4.5 GB.
+    Batches save memory: the logits of 51 200 images and 21 843 classes would take 4.5 GB.
     """
 
     def score(trained: Model, callbacks: list[keras.callbacks.Callback]) -> dict[str, float]:
-        batches = pipeline.test_batches(task, rule, BATCH_SIZE, finish)
-        # The metrics of the training are restored after the evaluation, because the progress bar
-        # shows them again.
-        metrics = trained.metrics_variables
-        before = [to_numpy(metric) for metric in metrics]
+        batches = pipeline.test_batches(task, crop, BATCH_SIZE, finish)
         with naming_unreadable(lambda: batches):
-            scores = trained.evaluate(batches, verbose=0, callbacks=callbacks, return_dict=True)
-        for metric, value in zip(metrics, before, strict=True):
-            metric.assign(value)
-        return scores
+            return trained.evaluate(batches, verbose=0, callbacks=callbacks, return_dict=True)
 
     return score
 
 
 def _test(trained: Model, network: ResNetV2, score: Score, num_test_examples: int) -> Tested:
-    # With ema, Keras' fit replaces the weights by their average when it ends. A run that was killed
-    # after its last step does not call fit again, so the weights are replaced here.
+    # With `ema`, Keras' `fit` replaces the weights by their running average when it ends. A run
+    # that was killed after its last step does not call `fit` again, so the weights are replaced
+    # here.
     trained.optimizer.finalize_variable_values(trained.trainable_variables)
     scores = score(trained, [])
     if not math.isfinite(scores["loss"]):
@@ -130,14 +124,11 @@ def _check_storable(network: keras.Model) -> None:
         )
 
 
-def _announcement(configuration: dict, task: Task, rule: UpstreamRule) -> str:
-    several = " (several labels an image)" if task.several_labels else ""
+def _announcement(configuration: dict, rule: UpstreamRule) -> str:
     schedule = "in steps" if rule.boundaries else "as a cosine"
     asked = configuration.get("augmentation")
     augmentation = f", augmentation {asked}" if asked else ""
     return (
-        f"{configuration['model']} on {task.name}: {task.num_classes} classes{several}, "
-        f"{task.num_examples} training and {task.num_test_examples} test images\n"
         f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, {rule.loss} loss, "
         f"learning rate {rule.base_lr:g} falling {schedule} after {rule.warmup_steps} steps of "
         f"warm-up, weight decay {rule.weight_decay:g}{augmentation}"

@@ -1,7 +1,6 @@
-"""Coordinates the workers (processes) of one run: the chief writes files and decides for all.
+"""Coordinates the workers (processes) of a run; the first of them, the chief, writes the files.
 
-A run puts all joint work into a `with naming_lost_workers(strategy):` block, and calls `claim`
-inside that block.
+A run puts all joint work into `with naming_lost_workers(strategy), claimed(strategy, ...):`.
 """
 
 import contextlib
@@ -21,79 +20,74 @@ _LOST = (
     tf.errors.DeadlineExceededError,
 )
 
-# The locks of run directories that this process holds. They are released at the end of the `with
-# naming_lost_workers` block.
-_claimed = contextlib.ExitStack()
-
 
 def are_several(strategy: tf.distribute.Strategy) -> bool:
-    """Returns True if other processes train in the same run."""
+    """Returns True if several workers (processes) train in the same run."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Returns True if this process writes the run's files; a single process always does."""
+    """Returns True if this process writes the run's files; True for a run of a single process."""
     return strategy.extended.should_checkpoint
 
 
 def broadcast_from_chief(strategy: tf.distribute.Strategy, number: int) -> int:
-    """Sends a number from the chief to all workers; waits until all workers have called it."""
+    """Sends a number from the chief to all workers; waits until all have called this function."""
     if not are_several(strategy):
         return number
     with strategy.scope():
-        # TensorFlow gives a new variable the chief's initial value on all workers.
+        # The number is sent as the initial value of a variable: TensorFlow gives a new variable the
+        # chief's initial value on all workers.
         return int(tf.Variable(number, dtype=tf.int64, trainable=False).numpy())
 
 
-def claim(
+@contextlib.contextmanager
+def claimed(
     strategy: tf.distribute.Strategy, directory: Path, configuration: dict, overwrite: bool
-) -> dict | None:
-    """Creates or checks the run's directory on the chief; returns the result on all workers.
+) -> Iterator[dict | None]:
+    """Lets the chief create or check the run's directory, and lock it until the block ends.
 
-    The chief locks the directory against other processes until the surrounding
-    `naming_lost_workers` block ends.
+    Yields:
+        The metrics of the same run if it is finished, else None.
 
     Raises:
         BlockingIOError: another process is training in the directory.
         ValueError, OSError: the chief could not claim the directory, or this worker does not find
             the chief's files there.
     """
-    finished = refusal = None
-    if is_chief(strategy):
-        try:
-            run_directory.check_writable(directory)
-            _claimed.enter_context(run_directory.held(directory))
-            finished = run_directory.claim(directory, configuration, overwrite)
-        except (ValueError, OSError) as error:
-            refusal = error
-    answer = broadcast_from_chief(strategy, -1 if refusal else int(finished is not None))
-    if refusal is not None:
-        raise refusal
-    if answer < 0:
-        raise ValueError(f"The chief does not start in {directory}; it has printed why.")
-    if not (directory / run_directory.CONFIG).exists():
-        raise FileNotFoundError(
-            f"{directory / run_directory.CONFIG}, which the chief has written, is not seen by this "
-            "worker. Give all workers an output_dir that they share."
-        )
-    if answer and finished is None:
-        finished = run_directory.read_json(directory / run_directory.METRICS)
-    return finished
+    with contextlib.ExitStack() as lock:
+        finished = refusal = None
+        if is_chief(strategy):
+            try:
+                run_directory.check_writable(directory)
+                lock.enter_context(run_directory.held(directory))
+                finished = run_directory.claim(directory, configuration, overwrite)
+            except (ValueError, OSError) as error:
+                refusal = error
+        answer = broadcast_from_chief(strategy, -1 if refusal else int(finished is not None))
+        if refusal is not None:
+            raise refusal
+        if answer < 0:
+            raise ValueError(f"The chief does not start in {directory}; the chief has printed why.")
+        if not (directory / run_directory.CONFIG).exists():
+            raise FileNotFoundError(
+                f"{directory / run_directory.CONFIG}, which the chief has written, is not seen by "
+                "this worker. Give all workers an output_dir that they share."
+            )
+        if answer and finished is None:
+            finished = run_directory.read_json(directory / run_directory.METRICS)
+        yield finished
 
 
 @contextlib.contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Replaces TensorFlow's errors after the end of another worker by a clear message.
-
-    The directories that were claimed inside the block are unlocked when the block ends, also after
-    an error.
+    """Replaces TensorFlow's error by a clear ConnectionError if another worker has died or stopped.
 
     Raises:
         ConnectionError: the block failed because another worker has died or stopped.
     """
     try:
-        with _claimed:
-            yield
+        yield
     except _LOST as error:
         if not are_several(strategy):
             raise

@@ -12,7 +12,7 @@ from bit_keras.utils.partial_files import partial_path, remove_left
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path; renames that file to `path` if the `with` block succeeds.
+    """Yields a temporary path; renames the file there to `path` if the `with` block succeeds.
 
     When the block raises, the temporary file is removed and an existing file at `path` stays. At
     any time, and after a power cut, `path` is the old file or the new one, never a part of one.

@@ -1,8 +1,8 @@
-"""A length of time in words."""
+"""Writes a duration in words."""
 
 
 def duration(seconds: float) -> str:
-    """Returns a length of time in its largest unit of which there are at least two.
+    """Returns a duration in words, in the largest unit that is contained at least twice.
 
     >>> duration(119), duration(120), duration(3600 * 30), duration(86_400 * 8)
     ('119 seconds', '2 minutes', '30 hours', '8 days')

@@ -1,4 +1,4 @@
-"""Checks of integers: Python's and numpy's are accepted, and bools are refused."""
+"""Checks integer arguments: integers of Python and numpy are accepted, and bools are refused."""
 
 from collections.abc import Iterable
 from numbers import Integral

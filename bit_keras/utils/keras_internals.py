@@ -37,12 +37,12 @@ def inputs_of_operation(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
 
 
 def consumers_of(tensor: keras.KerasTensor) -> list[keras.Operation]:
-    """Returns the layers and operations that use the output of the layer that computes a tensor."""
+    """Returns the layers and operations that take the output of a tensor's layer as an input."""
     return [node.operation for node in operation_of(tensor)._outbound_nodes]
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Returns the model and all layers in it, also nested ones, each once."""
+    """Returns the model and all its layers, including the layers of nested models, each once."""
     return list(model._flatten_layers())
 
 
@@ -52,7 +52,7 @@ def is_rematerialized_by_keras(operation: keras.Operation) -> bool:
 
 
 def standardized_inputs(model: keras.Model, inputs: Any) -> list:
-    """Converts inputs to the list, dtypes and ranks that a functional model needs."""
+    """Returns a functional model's inputs as a list, with the dtypes and ranks that it expects."""
     return model._standardize_inputs(inputs)
 
 
@@ -63,7 +63,7 @@ def raw_kernel(layer: keras.layers.Conv2D) -> keras.Variable:
 
 @contextlib.contextmanager
 def without_shared_objects() -> Iterator[None]:
-    """Inside the block, Keras does not compare the objects that it serializes with earlier ones.
+    """In the `with` block, Keras does not look for objects that it has already serialized.
 
     While it saves a model, Keras recognizes objects by their addresses, which objects that live
     only for a moment would share with others.
@@ -77,7 +77,7 @@ def without_shared_objects() -> Iterator[None]:
         global_state.set_global_attribute(name, before)
 
 
-# Training steps
+# Functions for training steps of Keras models
 
 
 def call_for_training(model: keras.Model, inputs: Any) -> Any:
@@ -139,7 +139,7 @@ def spec_of_one_replica(spec: Any) -> Any:
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
-    """Returns the index of a variable in the list with which the optimizer was built."""
+    """Returns the index of a variable in the list of variables that an optimizer was built with."""
     return optimizer._get_variable_index(variable)
 
 
@@ -180,7 +180,7 @@ def has_tangents(tensors: Sequence) -> bool:
 
 
 def record_gradient(name: str, outputs: Sequence, inputs: Sequence, gradient: Callable) -> None:
-    """Gives tf.GradientTape a gradient function for tensors that it has not recorded.
+    """Gives tf.GradientTape a gradient function for tensors whose computation was not recorded.
 
     The public `tf.custom_gradient` does the same, but keeps each graph until the process ends.
 

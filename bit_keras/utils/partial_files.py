@@ -1,4 +1,4 @@
-"""Temporary files beside a file that is being written, and the ones that killed processes left."""
+"""Names temporary files beside the file to be written; removes those that killed processes left."""
 
 import hashlib
 import os
@@ -8,12 +8,12 @@ import shutil
 import socket
 from pathlib import Path
 
-# The name of this machine as a part of the name of a file.
+# The name of this machine, in a form that can be a part of a file's name.
 HOST = re.sub(r"\W", "_", socket.gethostname())
 
 
 def partial_path(path: Path, suffix: str = "") -> Path:
-    """Returns a new path beside `path`, for its content until that is complete.
+    """Returns a new path beside `path` for a temporary file or directory.
 
     The name says which process of which machine writes it, and is different in each thread. It is
     short, even if the name of `path` is as long as a name may be.
@@ -26,7 +26,7 @@ def partial_path(path: Path, suffix: str = "") -> Path:
 
 
 def partial_prefix(path: Path) -> str:
-    """Returns the beginning of the names that `partial_path` returns in this process."""
+    """Returns how the names of all temporary files that this process makes for `path` begin."""
     return f"{_prefix(path)}{os.getpid()}-"
 
 
@@ -47,7 +47,7 @@ def remove_left(path: Path) -> None:
 
 
 def is_living(pid: int) -> bool:
-    """Returns True if a process of this machine has this number."""
+    """Returns True if a process with this process id is running on this machine."""
     try:
         os.kill(pid, 0)
     except PermissionError:

@@ -15,7 +15,7 @@ _KINDS = {
 
 
 class SpecialFileError(OSError):
-    """A path is a FIFO, a socket, a device or a folder, where a file was expected."""
+    """Raised if a path is a FIFO, a socket, a device or a folder where a file was expected."""
 
 
 def check_regular_file(path: str | os.PathLike) -> None:
@@ -28,10 +28,12 @@ def check_regular_file(path: str | os.PathLike) -> None:
     """
     kind = os.stat(path).st_mode
     if stat.S_ISDIR(kind):
-        os.scandir(path).close()  # If the folder cannot be opened, this error says why.
+        os.scandir(path).close()  # Raises an OSError that says why a folder cannot be opened.
     if not stat.S_ISREG(kind):
         name = _KINDS.get(stat.S_IFMT(kind), "a special file")
-        raise SpecialFileError(errno.EINVAL, f"It is {name}, not a regular file", os.fspath(path))
+        raise SpecialFileError(
+            errno.EINVAL, f"The path is {name}, not a regular file", os.fspath(path)
+        )
 
 
 def read_regular_file(path: str | os.PathLike) -> bytes:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bit_keras.utils.printable import printable
 
-# A width in characters that no table reaches.
+# A width in characters that no table reaches, so that rich measures the full width of a table.
 _MOST = 10**6
 
 # Characters that have a meaning in Markdown or in HTML inside Markdown.
@@ -22,33 +22,38 @@ class TextTable:
     """A table whose cells are texts, with a title and named columns.
 
     Attributes:
-        title: title of the table.
+        title: title of the table; it may be "".
         columns: names of the columns.
         rows: each row has as many cells as there are columns; a cell may be "".
+        right: names of the columns whose cells are aligned right on the terminal.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    right: tuple[str, ...] = ()
 
     def print(self) -> None:
         """Prints the table on the terminal."""
-        table = Table(title=Text(printable(self.title)), title_justify="left")
+        # Cells are `Text`, because rich takes square brackets in a plain string for its markup.
+        title = Text(printable(self.title)) if self.title else None
+        table = Table(title=title, title_justify="left")
         for name in self.columns:
-            table.add_column(Text(printable(name)))
+            justify = "right" if name in self.right else "left"
+            table.add_column(Text(printable(name)), justify=justify)
         for row in self.rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        print_table(table)
+        _print_table(table)
 
     def markdown(self) -> str:
-        """Returns the table in Markdown, below its title as a heading."""
+        """Returns the table's title as a Markdown heading, and below it the table in Markdown."""
         header = (_line(self.columns), "|" + " --- |" * len(self.columns))
         body = map(_line, self.rows)
         return "\n".join([f"## {escape(self.title)}", "", *header, *body, ""])
 
 
-def print_table(table: Table) -> None:
-    """Prints a table of rich without losing or breaking a word.
+def _print_table(table: Table) -> None:
+    """Prints a table of the package `rich` without cutting off or breaking a word.
 
     On a file or a pipe, the table is as wide as it needs. On a terminal where it does not fit, each
     row is printed as lines of a column's name and its cell.
@@ -73,7 +78,7 @@ def _print_as_lines(console: Console, table: Table) -> None:
 
 
 def escape(text: str) -> str:
-    r"""Escapes a text on one line, so that Markdown shows it unchanged.
+    r"""Joins a text into one line and escapes it, so that Markdown shows the text unchanged.
 
     >>> print(escape("a_b <c>"))
     a\_b \<c\>

@@ -102,7 +102,7 @@ def measure(task, rule, is_training):
     ours = (
         pipeline.train_batches(task, rule)
         if is_training
-        else pipeline.test_batches(task, rule, rule.batch_size)
+        else pipeline.test_batches(task, rule.crop, rule.batch_size)
     )
     contenders = ours, bare_decoding(task, rule), official(task, rule, is_training)
     rounds = [

@@ -100,7 +100,7 @@ def read(folder, answer):
     count = 0
     for batches in (
         pipeline.train_batches(task, rule),
-        pipeline.test_batches(task, rule, _BATCH_SIZE),
+        pipeline.test_batches(task, rule.crop, _BATCH_SIZE),
     ):
         count += sum(len(images) for images, _ in batches)
     seconds = time.perf_counter() - start

@@ -23,3 +23,15 @@ def test_where_each_file_comes_from_and_belongs(server, cache, capsys):
     assert main(["models", "--where"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4 * len(CHECKPOINTS)
     assert main(["models", "BiT-X", "--where"]) == 2
+
+
+def test_square_brackets_in_a_path_are_printed(tmp_path, monkeypatch, capsys):
+    place = tmp_path / "[red]cache [/]"
+    monkeypatch.setenv("BIT_KERAS_HOME", str(place))
+    monkeypatch.setenv("BIT_KERAS_BASE_URL", "https://example.org/[files]/")
+    assert main(["models", "--verify"]) == 0
+    assert f"0 files in {place}" in capsys.readouterr().out
+    assert main(["models", "BiT-M-R50x1"]) == 0
+    said = capsys.readouterr().out
+    assert "downloaded from: https://example.org/[files]/" in said
+    assert "BiT-M-R50x1: units per block (3, 4, 6, 3), width 1, 23,500,352 parameters" in said

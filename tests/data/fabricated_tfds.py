@@ -49,7 +49,7 @@ def small_rule(task):
 def read_all(task):
     """Returns the labels of two training batches and of the whole test split, both as numbers."""
     rule = small_rule(task)
-    sets = pipeline.train_batches(task, rule), pipeline.test_batches(task, rule, batch_size=64)
+    sets = pipeline.train_batches(task, rule), pipeline.test_batches(task, rule.crop, batch_size=64)
     labels = []
     for batches in sets:
         parts = list(batches.as_numpy_iterator())

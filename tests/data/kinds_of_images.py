@@ -182,7 +182,7 @@ BROKEN = {
     "truncated png": (encoded(RGB, "PNG")[:60], "PNG"),
     "truncated webp": (encoded(RGBA, "WEBP")[:60], "WebP"),
     "truncated gif": (encoded(PALETTE, "GIF")[:40], ""),
-    "truncated tiff": (encoded(RGB, "TIFF")[:300], "Pillow cannot read it"),
+    "truncated tiff": (encoded(RGB, "TIFF")[:300], "Pillow cannot read the image"),
     "truncated avif": (encoded(RGB, "AVIF")[:200], ""),
     "32-bit integers": (encoded(GREY.astype("int32"), "TIFF"), "32 bits"),
     "32-bit floats": (encoded(GREY.astype("float32"), "TIFF"), "32 bits"),

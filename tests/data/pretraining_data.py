@@ -29,7 +29,7 @@ def contents(task):
     for examples in (task.test, task.train):
         variant = dataclasses.replace(task, test=examples)
         of_split = []
-        for images, labels in pipeline.test_batches(variant, RULE, 4).as_numpy_iterator():
+        for images, labels in pipeline.test_batches(variant, RULE.crop, 4).as_numpy_iterator():
             assert labels.shape[1] == task.num_classes
             for image, label in zip(images, labels, strict=True):
                 assert set(label) <= {0, 1}

@@ -49,7 +49,7 @@ def train_batches(task, step=0):
 
 def read(task):
     """The test images, and then as fit does, the training images."""
-    tested = pipeline.test_batches(task, RULE, 4)
+    tested = pipeline.test_batches(task, RULE.crop, 4)
     with naming_unreadable(lambda: tested):
         list(tested)
     done = 0
@@ -142,7 +142,7 @@ def test_only_the_images_at_hand_are_read_again(listed):
 @pytest.mark.parametrize("of_pipeline", [True, False])
 def test_another_error_stays_what_it_is(of_pipeline):
     task = array_task(np.zeros((4, 8, 8, 3), "uint8"))
-    batches = pipeline.test_batches(task, RULE, 2) if of_pipeline else tf.data.Dataset.range(3)
+    batches = pipeline.test_batches(task, RULE.crop, 2) if of_pipeline else tf.data.Dataset.range(3)
     with (
         pytest.raises(tf.errors.InvalidArgumentError, match="not the data"),
         naming_unreadable(lambda: batches),

@@ -230,7 +230,7 @@ def test_batches_of_a_folder(tmp_path):
     rule = rule.scaled(batch_size=5, steps=4, resize=10, crop=8)
     for batches in (
         pipeline.train_batches(made, rule),
-        pipeline.test_batches(made, rule, 2),
+        pipeline.test_batches(made, rule.crop, 2),
         pipeline.train_batches(subsets.few_shot(made, 2), rule),
     ):
         for images, labels in batches.as_numpy_iterator():
@@ -270,7 +270,7 @@ def test_broken_images_are_skipped_on_request(tmp_path, monkeypatch):
         write(tmp_path / "dog" / name, content)
     made = task(made, skip_corrupt=True)
     assert made.num_examples + made.num_test_examples == 6
-    assert len(list(pipeline.test_batches(made, HyperRule.for_task(4, (4, 4)), 1))) == 2
+    assert len(list(pipeline.test_batches(made, HyperRule.for_task(4, (4, 4)).crop, 1))) == 2
     assert len(warnings) == len(BROKEN)
     for name in BROKEN:
         assert any(str(tmp_path / "dog" / name) in text for text in warnings)

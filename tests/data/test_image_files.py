@@ -138,9 +138,9 @@ def specials(folder):
     (folder / "device.jpg").symlink_to("/dev/zero")
     (folder / "broken.jpg").symlink_to("absent.jpg")
     return {
-        "fifo.jpg": "It is a FIFO",
-        "socket.jpg": "It is a socket",
-        "device.jpg": "It is a device",
+        "fifo.jpg": "The path is a FIFO",
+        "socket.jpg": "The path is a socket",
+        "device.jpg": "The path is a device",
         "broken.jpg": "No such file",
     }
 
@@ -182,7 +182,7 @@ def test_only_regular_files_of_a_list_are_opened(tmp_path):
     made = pretraining_task(name, skip_corrupt=True)
     assert made.num_examples + made.num_test_examples == 4
     os.mkfifo(tmp_path / "fifo.tsv")
-    with pytest.raises(OSError, match="It is a FIFO"):
+    with pytest.raises(OSError, match="The path is a FIFO"):
         pretraining_task(f"labels:{tmp_path}/fifo.tsv")
 
 

@@ -147,7 +147,7 @@ def test_without_random_crop_the_whole_image_is_resized():
     task = noise_task(1, flip=False, random_crop=False)
     rule = dataclasses.replace(RULE, resize=10, crop=6)
     (train, _), *_ = collect(pipeline.train_batches(task, rule))
-    ((test, _),) = collect(pipeline.test_batches(task, rule, batch_size=1))
+    ((test, _),) = collect(pipeline.test_batches(task, rule.crop, batch_size=1))
     np.testing.assert_array_equal(train[0], test[0])
 
 
@@ -171,7 +171,7 @@ def test_mixup_mixes_every_neighbour_once():
 @pytest.mark.parametrize("batch_size", [1, 100, 360, 1000])
 def test_the_whole_test_split_is_seen_once_in_order(batch_size):
     digits = task("digits")
-    batches = pipeline.test_batches(digits, RULE, batch_size)
+    batches = pipeline.test_batches(digits, RULE.crop, batch_size)
     assert len(batches) == -(-360 // batch_size)
     images, labels = (np.concatenate(parts) for parts in zip(*collect(batches), strict=True))
     np.testing.assert_array_equal(labels, np.eye(10, dtype=np.float32)[digits.test.labels])
@@ -184,7 +184,10 @@ def test_the_pipeline_resizes_like_that():
     small = array_task(image[None], flip=False)
     rule = dataclasses.replace(RULE, resize=5, crop=5, batch_size=1)
     expected = (bilinear(image.astype(float), 5) - 127.5) / 127.5
-    for batches in (pipeline.train_batches(small, rule), pipeline.test_batches(small, rule, 1)):
+    for batches in (
+        pipeline.train_batches(small, rule),
+        pipeline.test_batches(small, rule.crop, 1),
+    ):
         np.testing.assert_allclose(collect(batches)[0][0][0], expected, atol=1e-5)
 
 

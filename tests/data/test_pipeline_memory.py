@@ -51,7 +51,7 @@ class Source:
 def batches_of(kind, source, steps, mixup_alpha=0.1):
     task = Task("counted", ("a", "b"), (8, 8), source.examples, source.examples)
     if kind == "test":
-        return pipeline.test_batches(task, made_rule(steps, mixup_alpha), BATCH_SIZE)
+        return pipeline.test_batches(task, made_rule(steps, mixup_alpha).crop, BATCH_SIZE)
     return pipeline.train_batches(task, made_rule(steps, mixup_alpha))
 
 

@@ -7,7 +7,7 @@ import pytest
 from array_tasks import array_examples, array_task
 
 import bit_keras
-from bit_keras.data.tasks import pretraining_task, task
+from bit_keras.data.tasks import as_task, pretraining_task, task
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,16 @@ def test_pretraining_knows_every_task():
         pretraining_task("label:x")
 
 
+def test_a_task_may_be_given_as_a_function_that_makes_it():
+    digits = task("digits")
+    assert as_task(lambda: digits) is as_task(digits) is digits
+    assert as_task("digits").identity == digits.identity
+    with pytest.raises(TypeError, match="The task is a ndarray; expected a name"):
+        as_task(lambda: np.zeros(3))
+    with pytest.raises(TypeError, match="The task is a type; expected a name"):
+        as_task(dict)
+
+
 def test_counts_follow_the_examples():
     digits = task("digits")
     smaller = dataclasses.replace(digits, train=digits.test)
@@ -79,6 +89,18 @@ def test_flips_and_random_crops_are_chosen_for_any_task():
     assert not pretraining_task("digits", random_crop=False).random_crop
     with pytest.raises(ValueError, match="flip='no': expected True, False or None"):
         task("digits", flip="no")
+
+
+def test_a_variant_that_is_flipped_is_known_to_differ():
+    digits = task("digits")
+    assert dataclasses.replace(digits, flip=True).chosen == {"flip": True}
+    flipped = task("digits", flip=True)
+    assert dataclasses.replace(flipped, flip=False).chosen == {}
+    assert flipped.record().options == {"flip": True}
+    # This also holds for a task that was made without a name.
+    mine = array_task(np.zeros([4, 8, 8, 3], np.uint8), flip=False)
+    assert mine.chosen == {}
+    assert dataclasses.replace(mine, flip=True, note="a note").chosen == {"flip": True}
 
 
 def test_the_identity_tells_other_data_under_the_same_name():

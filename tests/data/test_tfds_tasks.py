@@ -328,7 +328,7 @@ def test_fashion_mnist_from_scratch(tmp_path):
         "R14x0.5",
         # Every garment is centred and every shoe points left: augmentation only slows it down.
         dataclasses.replace(task, flip=False, random_crop=False),
-        recipes.RECIPE.scaled(steps=1500),
+        recipes.FROM_SCRATCH.scaled(steps=1500),
         output_dir=tmp_path / "run",
         verbose=False,
     )

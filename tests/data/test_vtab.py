@@ -109,10 +109,6 @@ def test_the_table():
     assert specialized == {"patch_camelyon", "eurosat", "resisc45", "diabetic_retinopathy"}
     assert {key for key, row in TASKS.items() if not row.flip} == NO_FLIP
     assert {key for key, row in TASKS.items() if not row.random_crop} == NO_CROP
-    assert {key for key, row in TASKS.items() if row.harness} == {
-        "oxford_iiit_pet",
-        "kitti-distance",
-    }
     assert {key for key, row in TASKS.items() if row.pixel_scale != 1} == {
         "dsprites-xpos",
         "dsprites-orientation",

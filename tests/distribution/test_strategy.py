@@ -92,7 +92,7 @@ def test_a_second_one_in_a_process_is_refused(mirrored, monkeypatch):
         ("{", "Expecting property name"),
         ("[]", "expected a JSON object {...}, got"),
         ({"cluster": ["a:1"]}, "expected a JSON object {...}, got"),
-        ({"cluster": {"worker": "a:1"}, "task": {}}, "worker 'a:1' is not a list of HOST:PORT"),
+        ({"cluster": {"worker": "a:1"}, "task": {}}, "worker 'a:1' is not a list of addresses"),
         ({"cluster": {"worker": None}, "task": {}}, "worker None is not a list"),
         ({"cluster": {"worker": 5}, "task": {}}, "worker 5 is not a list"),
         ({"cluster": {"worker": ["a"]}, "task": {}}, "'a' is not HOST:PORT"),

@@ -129,8 +129,8 @@ def test_a_keras_file_is_evaluated_at_its_own_input_size(saved, task, tmp_path):
 def test_a_keras_file_of_any_input_size_is_evaluated_at_the_crop_of_the_rule(tmp_path, monkeypatch):
     seen = []
 
-    def stop(model, task, rule, progress_bar):
-        seen.append(rule.crop)
+    def stop(model, task, crop, progress_bar):
+        seen.append(crop)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bit_keras.evaluation.evaluate.predict", stop)

@@ -242,11 +242,9 @@ def test_images_have_the_size_of_the_training_wherever_the_model_is(
     task, copied = f"folder:{home}", tmp_path / "copied.keras"
     shutil.copy(trained.output_dir / "model.keras", copied)
     for model in (trained.output_dir, copied):
-        assert prepare_evaluation(model, task, output_dir=tmp_path / "e").rule.crop == SIDE
+        assert prepare_evaluation(model, task, output_dir=tmp_path / "e").crop == SIDE
     sizes, predict = [], evaluate.predict
-    monkeypatch.setattr(
-        evaluate, "predict", lambda *args: sizes.append(args[-1].crop) or predict(*args)
-    )
+    monkeypatch.setattr(evaluate, "predict", lambda *args: sizes.append(args[-1]) or predict(*args))
     loaded = keras.models.load_model(copied)
     for model in (trained.model, loaded):
         bit_keras.evaluate(model, task)

@@ -12,7 +12,7 @@ from bit_keras.evaluation import plots
 from bit_keras.evaluation.plots import plot_learning_curve, plot_predictions
 from bit_keras.evaluation.predictions import Predictions
 
-RULE = bit_keras.HyperRule.for_task(1437, (8, 8)).scaled(resize=16, crop=16)
+CROP = 16
 
 
 def colours(path, colour):
@@ -28,7 +28,7 @@ def test_wrong_predictions_are_red(right, tmp_path):
     task = dataclasses.replace(task, class_names=names)
     labels = (task.test.labels + (not right)) % 10
     predictions = Predictions(np.eye(10, dtype="float32")[labels], task.test.labels)
-    plot_predictions(predictions, task, RULE, tmp_path / "picture.png")
+    plot_predictions(predictions, task, CROP, tmp_path / "picture.png")
     green, red = (colours(tmp_path / "picture.png", c) for c in ((26, 127, 55), (207, 34, 46)))
     assert (green > 100) is right
     assert (red > 100) is not right
@@ -38,7 +38,7 @@ def test_some_of_the_mistakes_are_shown(tmp_path):
     task = bit_keras.task("digits")
     logits = np.eye(10, dtype="float32")[task.test.labels]
     logits[123] = np.roll(logits[123], 1)
-    plot_predictions(Predictions(logits, task.test.labels), task, RULE, tmp_path / "picture.png")
+    plot_predictions(Predictions(logits, task.test.labels), task, CROP, tmp_path / "picture.png")
     assert colours(tmp_path / "picture.png", (207, 34, 46)) > 20
 
 
@@ -47,7 +47,7 @@ def test_a_picture_of_few_test_images(count, tmp_path):
     task = bit_keras.task("digits")
     few = dataclasses.replace(task, test=subsets.subset(task.test, np.arange(count)))
     logits = np.zeros((count, 10), "float32")
-    plot_predictions(Predictions(logits, few.test.labels), few, RULE, tmp_path / "picture.png")
+    plot_predictions(Predictions(logits, few.test.labels), few, CROP, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
 
 

@@ -58,8 +58,8 @@ class Subclass(bit_keras.Model):
         (lambda: tiny(input_shape=(None, None, 1)), {}, "expected one input of RGB images"),
         (two_outputs, {}, r"bit_keras\.Model\(model\.input, model\.output\['a'\]\)"),
         (two_inputs, {}, "inputs of shapes"),
-        (Subclass, {}, "is no functional model"),
-        (lambda: "BiT-M-R50x1", {}, "'BiT-M-R50x1' is no functional model"),
+        (Subclass, {}, "is not a functional model"),
+        (lambda: "BiT-M-R50x1", {}, "'BiT-M-R50x1' is not a functional model"),
     ],
 )
 def test_what_cannot_be_exported(tmp_path, make, arguments, message):

@@ -243,7 +243,7 @@ def test_an_unchanged_resnet_is_saved_as_its_arguments():
 @pytest.mark.parametrize(
     ("attribute", "value", "message"),
     [
-        ("units", 3, r"Layer 'head_conv2d' cannot be saved.*needs \[\('kernel', \(1024, 3\)"),
+        ("units", 3, r"Layer 'head_conv2d' cannot be saved.*variables \[\('kernel', \(1024, 3\)"),
         ("activation", "softmax", "Layer 'head_conv2d' cannot be saved as it is now"),
         ("activation", lambda x: x, "Layer 'head_conv2d' cannot be saved.*lambda"),
         ("dtype_policy", "float64", "Layer 'head_conv2d' cannot be saved.*'float64'"),

@@ -1,5 +1,6 @@
 """What a path or a name means as a model, and the refusal of bad files in one sentence."""
 
+import dataclasses
 import json
 import zipfile
 
@@ -33,9 +34,8 @@ def run(tmp_path):
 
 def test_a_run_and_its_model_file_mean_the_same_model(run):
     for found in (find_model(run), find_model(str(run / "model.keras"))):
-        assert found == SavedModel(
-            run / "model.keras", "my run", "BiT-M-R50x1", "saved", "digits", 32
-        )
+        assert found == SavedModel(run / "model.keras", "my run", "BiT-M-R50x1", "saved")
+        assert (found.task, found.crop, found.background) == ("digits", 32, "white")
 
 
 def test_a_keras_file_outside_a_run(run):
@@ -44,12 +44,33 @@ def test_a_keras_file_outside_a_run(run):
     assert find_model(other) == SavedModel(other, "other")
 
 
+def test_an_earlier_run_keeps_its_background_in_its_configuration(run):
+    configuration = run_directory.read_json(run / run_directory.CONFIG)
+    configuration["background"] = "#808080"
+    run_directory.write_json(run / run_directory.CONFIG, configuration)
+    assert find_model(run).background == "#808080"
+    # Its task.json did not name the colour.
+    run_directory.write_json(run / run_directory.TASK, {"name": "digits", "class_names": ["a"]})
+    assert find_model(run).background == "#808080"
+
+
+def test_the_weights_of_a_run_keep_how_its_images_were_read(run):
+    task = dataclasses.replace(bit_keras.task("digits"), background=(128, 128, 128))
+    record = dataclasses.replace(task.record(), crop=48)
+    run_directory.write_json(run / run_directory.TASK, record.plain())
+    found = find_model("BiT-M-R50x1", run / "weights.npz")
+    assert (found.task, found.crop, found.background) == ("digits", 48, "#808080")
+    assert found.class_names == task.class_names
+
+
 def test_a_keras_file_outside_a_run_keeps_how_its_images_were_read(tmp_path):
     model = quick(classes=2)
-    remember(model, TaskRecord(("ant", "bee"), options={"background": "grey"}, crop=48))
+    record = TaskRecord(("ant", "bee"), "mine", options={"background": "grey"}, crop=48)
+    remember(model, record)
     model.save(tmp_path / "copied.keras")
     found = find_model(tmp_path / "copied.keras")
     assert (found.crop, found.background, found.class_names) == (48, "grey", ("ant", "bee"))
+    assert found.task == "mine"
 
 
 def test_a_name_means_a_zoo_model_with_its_checkpoint():
@@ -247,7 +268,7 @@ def test_a_small_file_that_inflates_is_refused_unread(tmp_path):
     "content",
     [
         *(b"", b"[]", b'{"class_names": [1]}', b'{"name": 5}', b'{"options": []}'),
-        *(b'{"source": {}}', b'{"crop": 0}'),
+        *(b'{"background": 1}', b'{"source": {}}', b'{"crop": 0}'),
     ],
 )
 def test_a_damaged_record_of_a_task_is_refused(run, content):
@@ -256,6 +277,7 @@ def test_a_damaged_record_of_a_task_is_refused(run, content):
         find_model(run)
 
 
-def test_entries_of_a_later_version_are_ignored(run):
-    (run / "task.json").write_text('{"class_names": ["a"], "name": "digits", "later": 1}')
+def test_entries_of_other_versions_are_ignored(run):
+    # Earlier versions wrote "flip", which nothing read.
+    (run / "task.json").write_text('{"class_names": ["a"], "flip": true, "later": 1}')
     assert find_model(run).class_names == ("a",)

@@ -78,7 +78,7 @@ def test_a_teacher_is_matched_with_the_task_by_name(more):
     teacher = named_network([*PLACES, *([1] * len(more))], (*NAMES, *more))
     task = other_order()
     teacher = teacher_of_model(teacher, TeacherView(), rule(task).crop)
-    fitted, places = distilling._fit_classes(teacher, task, rule(task))
+    fitted, places = distilling._fit_classes(teacher, task, rule(task).crop)
     assert list(places) == [1, 2, 0]
     assert bool(fitted.note) == bool(more)
     student = level_network([0, 2, 3])  # the classes of the task, in its order
@@ -92,13 +92,13 @@ def test_a_teacher_without_a_class_of_the_task_is_refused():
     task = other_order()
     teacher = teacher_of_model(named_network([0, 2], ("bee", "cat")), TeacherView(), 32)
     with pytest.raises(ValueError, match="Only the task has: 'ant'"):
-        distilling._fit_classes(teacher, task, rule(task))
+        distilling._fit_classes(teacher, task, rule(task).crop)
 
 
 def test_a_teacher_without_names_gives_the_logits_of_the_task():
     task = other_order()
     teacher = teacher_of_model(level_network([0, 2, 3]), TeacherView(), 32)
-    assert distilling._fit_classes(teacher, task, rule(task)) == (task, None)
+    assert distilling._fit_classes(teacher, task, rule(task).crop) == (task, None)
 
 
 @pytest.fixture(scope="module")

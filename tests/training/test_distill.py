@@ -1,5 +1,6 @@
 """Distillation: the loss, the teacher left alone, going on, and the student's files."""
 
+import json
 import os
 
 import keras
@@ -139,6 +140,7 @@ def test_what_a_run_leaves(run):
     assert set(os.listdir(run.output_dir)) == FILES
     configuration = run.metrics["configuration"]
     assert (configuration["command"], configuration["teacher"]) == ("distill", "teacher")
+    assert configuration["weights"] == "random"
     assert configuration["rule"]["mixup_alpha"] == 1
     assert type(run.model) is bit_keras.ResNetV2
     saved = keras.models.load_model(run.output_dir / "model.keras")
@@ -191,6 +193,40 @@ def test_every_step_is_one_of_mixtures(tmp_path, monkeypatch):
         assert ((labels > 0).sum(axis=1) == 2).all()
         np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-5)
     assert len({labels.max() for labels in seen}) == len(seen)  # each with a weight of its own
+
+
+def test_the_initial_weights_are_recorded_as_in_fine_tuning(tmp_path, monkeypatch):
+    def planned(student):
+        with pytest.raises(KeyboardInterrupt):
+            distill(tmp_path / "run", student)
+        return json.loads((tmp_path / "run" / "config.json").read_text())
+
+    def fit(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bit_keras.training.run.fit", fit)
+    configuration = planned(network())
+    assert configuration["weights"] == "given"
+    # A run that an earlier version began goes on.
+    configuration["weights"] = "random"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(configuration))
+    assert planned(network()) == configuration
+    with pytest.raises(ValueError, match="weights is 'random' there and 'distilled-224' here"):
+        distill(tmp_path / "run", "BiT-M-R50x1", pretrained="distilled-224")
+
+
+def test_what_is_announced(tmp_path, monkeypatch, capsys):
+    def fit(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bit_keras.training.run.fit", fit)
+    arguments = {"output_dir": tmp_path, "eval_every": 2, "held_out": 0.2, "budget": BUDGET}
+    with pytest.raises(KeyboardInterrupt):
+        bit_keras.distill(teacher, network(), noise_task(), **arguments)
+    first, second, *others = capsys.readouterr().out.splitlines()
+    assert first.endswith("(given weights) on arrays: 3 classes, 32 training and 40 test images")
+    assert second.startswith("4 steps of 8 images at 32 pixels, kl loss")
+    assert others[-1] == "Every 2 steps it is evaluated on 8 training images that are held out."
 
 
 @pytest.mark.parametrize(

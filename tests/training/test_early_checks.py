@@ -80,6 +80,14 @@ def test_a_command_refuses_before_it_reads_the_task(command, flag, folder, capsy
     assert not (folder / "new").exists()
 
 
+def test_no_weights_are_meant_by_none(folder, capsys):
+    teacher = str(folder / "teacher.keras")
+    for command in (["finetune"], ["distill", teacher]):
+        new = folder / "none"
+        assert main([*command, "--weights=none", f"--task={TASK}", f"--output_dir={new}"]) == 2
+        assert "/no/such/folder" in capsys.readouterr().err
+
+
 def test_python_refuses_before_it_reads_the_task(folder):
     def refused(function, message, *arguments, **options):
         with pytest.raises((ValueError, OSError), match=message):

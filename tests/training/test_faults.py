@@ -168,7 +168,7 @@ def test_a_flipped_byte_costs_the_steps_since_the_state_before(stopped, capsys):
     newest.write_bytes(content)
     result = finetune(stopped)
     said = capsys.readouterr().out
-    assert "A state is damaged and was set aside as state-5.npz.damaged: " in said
+    assert "A saved state is damaged and was renamed to state-5.npz.damaged: " in said
     assert "Going on after step 4." in said
     # test_saved_state.py holds that it then ends like a run without interruption.
     assert result.history["step"] == [1, 2, 3, 4, 5, 6]

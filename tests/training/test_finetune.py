@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -134,6 +135,16 @@ def test_a_finished_run_is_not_run_again(run, capsys):
         small(run.output_dir, seed=5)
 
 
+def test_a_damaged_network_of_a_finished_run_is_refused_in_words(run, tmp_path):
+    copy = shutil.copytree(run.output_dir, tmp_path / "run")
+    (copy / "model.keras").write_bytes(b"PK?")
+    with pytest.raises(ValueError, match=r"model\.keras cannot be loaded \(it is not a zip"):
+        small(copy)
+    (copy / "model.keras").unlink()
+    with pytest.raises(ValueError, match=r"model\.keras is missing. Start anew"):
+        small(copy)
+
+
 def test_it_says_that_it_starts_from_random_weights(again):
     _, said = again
     assert "random weights" in said
@@ -234,11 +245,13 @@ def test_a_plain_keras_model_cannot_do_it_all(mirrored, tmp_path):
         return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
 
     for arguments in ({"batch_split": 2}, {"remat": "block"}):
-        with pytest.raises(ValueError, match="was asked for, but a Functional does not have it"):
+        with pytest.raises(ValueError, match="was asked for, but a Functional does not support it"):
             small(tmp_path / "x", model=plain(), **arguments)
     with mirrored.scope():
         model = plain()
-    with pytest.raises(ValueError, match=r"not right under 2 replicas.*bit_keras\.Model"):
+    with pytest.raises(
+        ValueError, match=r"does not train correctly on 2 replicas.*bit_keras\.Model"
+    ):
         small(tmp_path / "x", model=model)
     assert not (tmp_path / "x").exists()
 
@@ -313,6 +326,6 @@ def test_a_diverging_run_says_so_and_is_not_finished(tmp_path):
 @pytest.mark.slow
 def test_the_recipe_learns_the_digits(tmp_path):
     result = small(tmp_path, budget=None)
-    assert recipes.RECIPE.steps == result.history["step"][-1] == 300
+    assert recipes.FROM_SCRATCH.steps == result.history["step"][-1] == 300
     assert result.metrics["test_accuracy"] >= 0.95
     assert result.metrics["seconds"] < 300

@@ -19,8 +19,7 @@ def test_a_claimed_directory_is_locked_until_the_run_ends(overwrite, tmp_path):
     strategy = tf.distribute.get_strategy()
 
     def claim(configuration):
-        with workers.naming_lost_workers(strategy):
-            workers.claim(strategy, tmp_path, configuration, overwrite)
+        with workers.claimed(strategy, tmp_path, configuration, overwrite):
             with other_process(tmp_path) as other:
                 assert other is None
             raise InterruptedError

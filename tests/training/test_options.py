@@ -42,13 +42,12 @@ def test_integers_of_numpy_can_be_stored_as_json():
     options = RunOptions(seed=np.int64(3), eval_every=np.int32(2), keep=np.uint8(1))
     assert json.loads(json.dumps(options.identity())) == {
         "eval_every": 2,
-        "held_out": 0.02,
         "seed": 3,
     }
 
 
-def test_the_held_out_fraction_is_recorded_only_if_it_is_used():
-    assert RunOptions().identity() == {"eval_every": None, "held_out": None, "seed": 0}
+def test_the_held_out_fraction_is_not_compared_before_the_task_is_known():
+    assert RunOptions(eval_every=2).identity() == {"eval_every": 2, "seed": 0}
 
 
 @pytest.mark.parametrize("recipe", [bit_keras.finetune, bit_keras.pretrain, bit_keras.distill])

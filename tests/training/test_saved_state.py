@@ -166,7 +166,7 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(tmp_path, curve
     assert curve.step == 0
     assert_same_variables(model, saved[0])
     assert [line.partition(":")[0] for line in said] == [
-        f"A state is damaged and was set aside as state-{step}.npz.damaged" for step in (2, 1)
+        f"A saved state is damaged and was renamed to state-{step}.npz.damaged" for step in (2, 1)
     ]
     names = {"state-0.npz", "state-1.npz.damaged", "state-2.npz.damaged"}
     assert set(os.listdir(tmp_path)) == names

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from marked import slow_except
 from networks import quick
-from training.stopped import planned_configuration
+from training.stopped import planned_configuration, stopped_at
 
 import bit_keras
 from bit_keras.data import subsets
@@ -220,3 +220,24 @@ def test_the_rule_counts_what_is_trained_on(tmp_path):
     fewer = planned_configuration(quick(2), task, output_dir=tmp_path / "fewer", eval_every=100)
     assert fewer["rule"]["steps"] == 500
     assert fewer["num_examples"] == 19_992
+
+
+def test_a_run_with_a_validation_split_goes_on(tmp_path, monkeypatch):
+    digits = bit_keras.task("digits")
+    task = dataclasses.replace(digits, validation=digits.test)
+    with stopped_at(3, monkeypatch):
+        finetune(network(), tmp_path, task, eval_every=2)
+    result = finetune(network(), tmp_path, task, eval_every=2)
+    assert result.history["step"] == [1, 2, 3, 4, 5]
+    assert result.metrics["configuration"]["held_out"] is None
+    assert result.metrics["num_validation_examples"] == digits.num_test_examples
+    again = finetune(network(), tmp_path, task, eval_every=2)
+    assert again.history == result.history
+
+
+def test_the_held_out_fraction_is_recorded_only_if_it_is_used(tmp_path):
+    for eval_every, recorded in ((None, None), (2, 0.02)):
+        planned = planned_configuration(
+            quick(10), "digits", output_dir=tmp_path / str(eval_every), eval_every=eval_every
+        )
+        assert planned["held_out"] == recorded

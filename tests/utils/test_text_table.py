@@ -38,6 +38,16 @@ def test_no_word_is_lost_or_broken(width, monkeypatch):
         assert f"\n{NAMES[2]}: {ROW[2]}\n" in said
 
 
+def test_square_brackets_are_no_markup_and_numbers_are_aligned_right(capsys):
+    rows = (("[bold]a[/bold]", "7"), ("[/]", "1,000"))
+    TextTable("a [red]title", ("[name]", "number"), rows, right=("number",)).print()
+    said = capsys.readouterr().out
+    for text in ("a [red]title", "[name]", "[bold]a[/bold]", "[/] ", "     7 │", " 1,000 │"):
+        assert text in said
+    TextTable("", ("name",), ()).print()
+    assert capsys.readouterr().out.startswith("┏")
+
+
 @given(st.lists(st.text("a0123 ²", max_size=9)))
 def test_the_natural_order_is_an_order_of_all_texts(texts):
     ordered = sorted(texts, key=natural_key)
