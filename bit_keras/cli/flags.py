@@ -87,8 +87,8 @@ TASK_FLAG = (
 )
 
 STORE_FLAGS = (
-    (TEXT, "data_dir", None, "directory in which TFDS keeps its datasets; or the folder of the fonts, of "
-     "the stamps, of the emoji or of Fashion-MNIST, where it is not the usual one"),
+    (TEXT, "data_dir", None, "directory in which TFDS keeps its datasets; or the folder of the "
+     "fonts, of the stamps, of the emoji or of Fashion-MNIST, where it is not the usual one"),
     (TEXT, "manual_dir", None, "directory of the files that TFDS cannot download by itself"),
 )
 
