@@ -46,7 +46,21 @@ _SIDE = 64
 _ALIKE = 0.95
 
 # Words of a file name that only say which form of a picture it is.
-_FORMS = {"left", "right", "mirror", "mirrored", "flip", "flipped", "cartoon", "the", "a"}
+_FORMS = {"left", "right", "mirror", "mirrored", "flip", "flipped", "cartoon", "the", "a", "small"}
+_FORMS |= {
+    "black",
+    "white",
+    "red",
+    "green",
+    "blue",
+    "yellow",
+    "brown",
+    "big",
+    "large",
+    "old",
+    "b",
+    "w",
+}
 
 
 def load(name: str, *, data_dir: str | os.PathLike | None = None) -> Task:
