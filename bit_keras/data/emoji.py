@@ -45,9 +45,14 @@ _ALIKE = 0.99
 # A picture with one of these endings is that of the name before it in another skin colour.
 _SKIN = re.compile("-(light|medium-light|medium|medium-dark|dark)$")
 
-# Words that tell the forms of one picture apart: "man-artist", "woman-artist", "artist".
+# Words that tell the forms of one picture apart: "man-artist", "woman-artist", "artist"; hearts of
+# each colour; clocks at each hour.
 _FORMS = {"man", "men", "woman", "women", "person", "people", "boy", "girl", "face", "with", "and"}
-_FORMS |= {"in", "a", "left", "right", "up", "down", "pointing"}
+_FORMS |= {"in", "a", "left", "right", "up", "down", "pointing", "upwards", "downwards"}
+_FORMS |= {"red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"}
+_FORMS |= {"grey", "light", "dark", "large", "medium", "small", "first", "last", "full", "new"}
+_FORMS |= {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"}
+_FORMS |= {"twelve", "quarter", "waning", "waxing", "heavy"}
 
 
 def load(name: str, *, data_dir: str | os.PathLike | None = None) -> Task:
