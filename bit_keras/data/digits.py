@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.array_examples import array_examples
+from bit_keras.data.tasks import Task
 
 # The seed of the split into training and test images. The split belongs to the task, so the split
 # does not depend on the seed of a training run.
@@ -50,16 +50,7 @@ def load(name: str) -> Task:
         name=name,
         class_names=tuple(str(digit) for digit in range(10)),
         image_size=(8, 8),
-        train=_examples(images[train], labels[train]),
-        test=_examples(images[test], labels[test]),
+        train=array_examples(images[train], labels[train]),
+        test=array_examples(images[test], labels[test]),
         flip=False,
-    )
-
-
-def _examples(images: np.ndarray, labels: np.ndarray) -> Examples:
-    return Examples(
-        num_examples=len(labels),
-        elements=lambda: tf.data.Dataset.from_tensor_slices({"image": images, "label": labels}),
-        read=lambda element: element,
-        labels=labels,
     )

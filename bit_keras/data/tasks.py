@@ -240,6 +240,11 @@ class _Row:
 
 _TASKS = (
     _Row("digits", "digits", "digits"),
+    _Row("clipart", "clipart", "clipart"),
+    _Row("letters", "letters", "letters"),
+    _Row("stamps", "stamps", "stamps"),
+    _Row("emoji", "emoji", "emoji"),
+    _Row("fashion_mnist", "fashion_mnist", "fashion_mnist"),
     _Row("folder:", "folder:PATH", "folder"),
     _Row("imagenet2012", "imagenet2012", "standard"),
     _Row("cifar10", "cifar10", "standard"),
@@ -261,14 +266,18 @@ def task(name: str, **options: Any) -> Task:
     """Returns the task with a name such as "cifar10", for fine-tuning or evaluation.
 
     Args:
-        name: "digits" (scikit-learn's 8x8 digits), "folder:PATH" (a folder of images with one
-            subfolder for each class), a task of the paper ("imagenet2012", "cifar10", "cifar100",
-            "pets", "flowers"), "vtab/TASK" (one of the 19 tasks of VTAB-1k, such as
-            "vtab/clevr-count"), or "tfds:DATASET" (any other dataset of TensorFlow Datasets).
+        name: "clipart" (drawings inside the package), "digits" (scikit-learn's 8x8 digits),
+            "letters" (of installed fonts), "stamps", "emoji" or "fashion_mnist" (of packages that
+            apt-get and npm install: see `load` in the module of this name in `bit_keras.data`),
+            "folder:PATH" (a folder of images with one subfolder for each class), a task of the
+            paper ("imagenet2012", "cifar10", "cifar100", "pets", "flowers"), "vtab/TASK" (one of
+            the 19 tasks of VTAB-1k, such as "vtab/clevr-count"), or "tfds:DATASET" (any other
+            dataset of TensorFlow Datasets).
         **options: `flip` and `random_crop`, which every task takes: False where a horizontal
             flip, or a random crop, changes the label, as of letters, digits and signs; None for
             what the task does by itself. And the options of this kind of task: see `load` in
-            `bit_keras.data.folder`, `.standard`, `.vtab` and `.tfds_tasks`.
+            `bit_keras.data.folder`, `.standard`, `.vtab`, `.tfds_tasks`, `.letters`, `.stamps`,
+            `.emoji` and `.fashion_mnist`.
 
     Raises:
         ValueError: an unknown name, or a task that cannot be made; the message says why.

@@ -23,7 +23,7 @@ from bit_keras.data.tasks import as_task, pretraining_task, task
 def test_unknown_name(name, nearest):
     with pytest.raises(ValueError, match="Unknown task") as error:
         task(name)
-    assert f"Did you mean {nearest!r}? Known: digits, folder:PATH, " in str(error.value)
+    assert f"Did you mean {nearest!r}? Known: digits, clipart, " in str(error.value)
     assert repr(name) in str(error.value)
 
 
