@@ -49,6 +49,8 @@ def build(module: Module, directory: Path) -> None:
         input_range=_RANGE,
         class_names=names,
         image_size=module.image_size,
+        model_range=module.model_range,
+        background=module.background,
     )
     pack(directory / MODULE, directory / ARCHIVE)
     files = digests(directory / MODULE)
@@ -59,7 +61,9 @@ def build(module: Module, directory: Path) -> None:
                 f"{module.handle}: the files in the archive differ from the module's files."
             )
         try:
-            bit_keras.check_export(model, folder, _RANGE, shapes=_TEST_SHAPES)
+            bit_keras.check_export(
+                model, folder, _RANGE, shapes=_TEST_SHAPES, model_range=module.model_range
+            )
         except RuntimeError as error:
             raise PublishError(
                 f"{module.handle}: the archive gives other numbers than the model. {error}"

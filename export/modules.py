@@ -33,6 +33,9 @@ class Module:
             classes have numbers for names.
         image_size: the side in pixels to which `serving_bytes` resizes images; None means the
             default of `bit_keras.export_saved_model`.
+        background: the colour that `serving_bytes` puts behind transparent pixels.
+        model_range: the values of black and white in the images that the model itself takes; None
+            means that they are found from its layers.
         licence: the licence of the weights.
     """
 
@@ -44,6 +47,8 @@ class Module:
     upstream_classes: int | None = None
     class_names: tuple[str, ...] | None = None
     image_size: int | None = None
+    background: str = "white"
+    model_range: tuple[float, float] | None = None
     licence: str = _NOT_STATED
 
     @property
@@ -172,7 +177,13 @@ def _of_npz(model: str, weights: str, handle: str | None, own: dict) -> list[Mod
     bit_keras.list_checkpoints(model)
     path = Path(weights).expanduser().resolve()
     classes = bit_keras.read_contents(path).classes
-    own |= {"model": model, "weights": str(path), "sha256": sha256(path)}
+    background = bit_keras.find_model(model, weights).background
+    own |= {
+        "model": model,
+        "weights": str(path),
+        "sha256": sha256(path),
+        "background": background,
+    }
     if handle is not None:
         return [Module(handle, include_top=classes is not None, **own)]
     rows = [
@@ -209,6 +220,9 @@ def _of_saved(weights: str, handle: str | None, own: dict) -> Module:
     if own["class_names"] is None:
         own["class_names"] = _names_of_run(source)
     own["image_size"] = own["image_size"] or source.crop
+    own["background"] = source.background
+    # Every run trains on images in [-1, 1], whatever its model's layers make of them.
+    own["model_range"] = None if source.task is None else (-1.0, 1.0)
     return Module(handle, model=None, weights=str(path), sha256=sha256(path), **own)
 
 

@@ -158,9 +158,9 @@ def _immutable(record: dict) -> PublishError:
     handle, source = record["handle"], record["source"]
     return PublishError(
         f"{handle} is already published, from {source['file']} (sha256 {source['sha256'][:12]}), "
-        "but its weights, class names, image size, licence or file name differ from those that "
-        f"were asked for. A published version does not change: publish {next_version(handle)}, or "
-        "pass --overwrite."
+        "but its weights, class names, image size, background, licence or file name differ from "
+        "those that were asked for. A published version does not change: publish "
+        f"{next_version(handle)}, or pass --overwrite."
     )
 
 

@@ -32,7 +32,7 @@ def convert(
     class_names: Sequence[str] | None = None,
     image_size: int | None = None,
     model_range: tuple[float, float] | None = None,
-    background: str = "white",
+    background: str | None = None,
 ) -> Agreement:
     """Writes a model to a file of another format; leaves no incomplete file if the writing fails.
 
@@ -52,7 +52,8 @@ def convert(
         image_size: the side in pixels to which `serving_bytes` of a SavedModel resizes images.
         model_range: the values of black and white in the images that the model itself takes, as for
             `export_saved_model`.
-        background: the colour that `serving_bytes` of a SavedModel puts behind transparent pixels.
+        background: the colour that `serving_bytes` of a SavedModel puts behind transparent pixels,
+            as for `export_saved_model`.
 
     Returns:
         The agreement of the file with the model, measured in the format's own engine.

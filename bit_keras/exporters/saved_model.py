@@ -48,7 +48,7 @@ def export_saved_model(
     class_names: Sequence[str] | None = None,
     image_size: int | None = None,
     model_range: tuple[float, float] | None = None,
-    background: str = "white",
+    background: str | None = None,
     quantizable: bool = False,
 ) -> None:
     """Writes a model as a reusable TF2 SavedModel, which needs neither bit_keras nor Keras.
@@ -99,7 +99,8 @@ def export_saved_model(
             255) with `Rescaling(1 / 127.5, -1)` in front of the network. The exported module
             converts images from `input_range` to this range.
         background: the colour that `serving_bytes` puts behind transparent pixels: a name or a code
-            such as "#ff8000". Use that of the training, `task.background`.
+            such as "#ff8000". The default is that of the training, which a model that was trained
+            by a run keeps, or white.
         quantizable: if True, write a frozen module whose group normalization
             `tf.lite.TFLiteConverter` can convert to integers with a `representative_dataset`.
             LiteRT ends the process when it runs integers of the usual form.
@@ -134,7 +135,7 @@ def export_saved_model(
             class_names_of(model) if class_names is None else class_names, outputs.classes
         ),
         frozen=bool(freeze),
-        background=colour_of(background),
+        background=_background(model, background),
     )
     check_target(path, overwrite)
     description = json.dumps(describe(model, outputs, serving), indent=2)
@@ -250,6 +251,14 @@ def _serving_size(model: keras.Model, image_size: int | None) -> tuple[int, int]
             f"{fixed[1]} pixels. Leave image_size out."
         )
     return int(image_size), int(image_size)
+
+
+def _background(model: keras.Model, background: str | None) -> tuple[int, int, int]:
+    """Returns the red, green and blue of the colour behind transparent pixels."""
+    if background is None:
+        record = record_of(model)
+        background = "white" if record is None else record.transparent_colour
+    return colour_of(background)
 
 
 def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tuple[str, ...]:

@@ -46,6 +46,11 @@ class TaskRecord:
     crop: int | None = None
     background: str | None = None
 
+    @property
+    def transparent_colour(self) -> str:
+        """The colour behind transparent pixels: a name or a code; white if none is recorded."""
+        return self.background or self.options.get("background") or "white"
+
     def plain(self) -> dict[str, Any]:
         """Returns the record of a task as a dictionary that JSON can store."""
         return {**dataclasses.asdict(self), "class_names": list(self.class_names or ())}

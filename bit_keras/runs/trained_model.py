@@ -46,9 +46,7 @@ class _TrainedModel:
     @property
     def background(self) -> str:
         """The colour behind the transparent pixels of the training images: a name or a code."""
-        if self.record is None:
-            return "white"
-        return self.record.background or self.record.options.get("background") or "white"
+        return "white" if self.record is None else self.record.transparent_colour
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -1,5 +1,6 @@
 """Real networks, published: as hub loads them from a static server, and as their pages say."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from made_up_modules import tree
-from networks import images, randomize, shrink, tiny
+from networks import images, quick, randomize, shrink, tiny
 from reference import relative_error
 
 import bit_keras
@@ -187,6 +188,28 @@ def test_a_head_of_zeros_is_published(tmp_path):
     tiny(classes=3).save(tmp_path / "new.keras")
     modules = modules_of(None, str(tmp_path / "new.keras"), "my/new/1")
     assert publish_all(tmp_path / "site", modules, build=build_here)
+
+
+def test_a_run_is_published_with_its_background_and_its_range_of_pixels(tmp_path):
+    # No range of pixels can be recognized in the layers of this model: see test_scaled_inputs.py.
+    inputs = keras.Input((None, None, 3))
+    model = bit_keras.Model(inputs, quick()(keras.layers.Rescaling(1 / 255)(inputs)))
+    run = tmp_path / "run"
+    run.mkdir()
+    model.save(run / "model.keras")
+    configuration = {"command": "finetune", "task": "digits", "background": "#808080"}
+    (run / "config.json").write_text(json.dumps(configuration))
+    (run / "metrics.json").write_text("{}")
+    (module,) = modules_of(None, str(run), "my/run/1", image_size=16)
+    assert publish_all(tmp_path / "site", [module], build=build_here)
+    x = images(2, 40, 40, 3)
+    published = tf.saved_model.load(str(tmp_path / "site/modules/my/run/1"))
+    assert relative_error(published(x / 2 + 0.5), model.predict_on_batch(x)) < 1e-5
+    description = json.loads(published.describe().numpy())
+    assert "the colour #808080" in description["serving_bytes_images"]
+    others = ({"background": "white"}, {"model_range": (0.0, 1.0)})
+    identities = [dataclasses.replace(module, **other).identity() for other in ({}, *others)]
+    assert len(set(identities)) == 3
 
 
 def test_a_page_says_who_reported_an_accuracy(zoo):

@@ -10,11 +10,12 @@ import pytest
 import tensorflow as tf
 from exporters import encodings, plain_program
 from marked import slow_except
-from networks import images, randomize, tiny
+from networks import images, quick, randomize, tiny
 from reference import relative_error
 
 import bit_keras
 from bit_keras.exporters import saved_model
+from bit_keras.models.task_record import TaskRecord, remember
 
 numpy = keras.ops.convert_to_numpy
 
@@ -313,6 +314,19 @@ def test_the_default_size_is_that_of_the_rule():
     assert size(tiny(), None) == (384, 384)
     assert size(tiny(input_shape=(64, None, 3)), None) == (64, 384)
     assert size(tiny(), 128) == (128, 128)
+
+
+def test_the_default_background_is_that_of_the_training(tmp_path):
+    model = quick(classes=2)
+    remember(model, TaskRecord(("ant", "bee"), options={"background": "grey"}))
+    for given, code in ((None, "#808080"), ("black", "#000000")):
+        bit_keras.export_saved_model(
+            model, tmp_path / "module", overwrite=True, background=given, image_size=16
+        )
+        serve = tf.saved_model.load(str(tmp_path / "module"))
+        description = json.loads(serve.describe().numpy())
+        assert f"the colour {code}" in description["serving_bytes_images"]
+    assert saved_model._background(quick(), None) == (255, 255, 255)
 
 
 def test_training_reaches_dropout(tmp_path):

@@ -73,6 +73,14 @@ def test_a_keras_file_outside_a_run_keeps_how_its_images_were_read(tmp_path):
     assert found.task == "mine"
 
 
+def test_an_npz_file_of_a_run_keeps_how_its_images_were_read(run):
+    record = TaskRecord(("ant", "bee"), options={"background": "grey"}, crop=48)
+    run_directory.write_json(run / run_directory.TASK, record.plain())
+    found = find_model("BiT-M-R50x1", run / run_directory.WEIGHTS)
+    assert (found.crop, found.background) == (48, "grey")
+    assert find_model("BiT-M-R50x1", run / "other.npz").background == "white"
+
+
 def test_a_name_means_a_zoo_model_with_its_checkpoint():
     found = find_model("BiT-M-R152x4", "ilsvrc2012")
     assert (found.label, found.classes, found.crop) == ("BiT-M-R152x4-ilsvrc2012", 1000, 480)
