@@ -73,9 +73,9 @@ class _Row:
     include_top: bool
 
 
-# Maps a family of models (S, M or L) to its kinds of modules, which have names like those of
-# Google's modules on TF-Hub.
-_ROWS = {
+# Maps a family of models (S or M) to its kinds of modules, which have names like those of Google's
+# modules on TF-Hub. The weights of the family BiT-L were never released.
+_ROWS_OF_FAMILY = {
     "S": (
         _Row("", "upstream", False),
         _Row("/ilsvrc2012_classification", "upstream", True),
@@ -85,8 +85,6 @@ _ROWS = {
         _Row("/imagenet21k_classification", "upstream", True),
         _Row("/ilsvrc2012_classification", "ilsvrc2012", True),
     ),
-    # The family BiT-L has no modules, because its weights were never released.
-    "L": (),
 }
 
 
@@ -155,9 +153,7 @@ def _of_name(model, handle, *others) -> list[Module]:
 
 
 def _published(model: str) -> list[Module]:
-    # list_checkpoints is called only because it raises an error for an unknown model name.
-    bit_keras.list_checkpoints(model)
-    return [_of_row(model, row) for row in _ROWS[_family(model)]]
+    return [_of_row(model, row) for row in _rows(model)]
 
 
 def _of_row(model: str, row: _Row) -> Module:
@@ -174,7 +170,7 @@ def _of_row(model: str, row: _Row) -> Module:
 
 
 def _of_npz(model: str, weights: str, handle: str | None, own: dict) -> list[Module]:
-    bit_keras.list_checkpoints(model)
+    rows = _rows(model)
     path = Path(weights).expanduser().resolve()
     classes = bit_keras.read_contents(path).classes
     background = bit_keras.find_model(model, weights).background
@@ -186,11 +182,7 @@ def _of_npz(model: str, weights: str, handle: str | None, own: dict) -> list[Mod
     }
     if handle is not None:
         return [Module(handle, include_top=classes is not None, **own)]
-    rows = [
-        row
-        for row in _ROWS[_family(model)]
-        if bit_keras.find_model(model, row.checkpoint).classes == classes
-    ]
+    rows = [row for row in rows if bit_keras.find_model(model, row.checkpoint).classes == classes]
     if not rows:
         raise PublishError(
             f"{path} has {classes or 'no'} classes, but no published checkpoint of {model} has "
@@ -236,8 +228,16 @@ def _names_of_run(source) -> tuple[str, ...] | None:
         ) from error
 
 
-def _family(model: str) -> str:
-    return model.split("-")[1]
+def _rows(model: str) -> tuple[_Row, ...]:
+    """Returns the kinds of modules of a model; none for a network without published weights.
+
+    Raises:
+        ValueError: the model is unknown.
+    """
+    # list_checkpoints is called only because it raises an error for an unknown model name.
+    bit_keras.list_checkpoints(model)
+    published = model in bit_keras.list_models()
+    return _ROWS_OF_FAMILY.get(model.split("-")[1], ()) if published else ()
 
 
 def _handle(model: str, row: _Row) -> str:

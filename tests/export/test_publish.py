@@ -138,6 +138,8 @@ def test_an_npz_file_stands_in_for_the_published_one_with_its_classes(files):
         ({}, "There is nothing to publish"),
         ({"model": "BiT-M-R50x9"}, "nearest name"),
         ({"model": "BiT-L-R50x1"}, "No weights of BiT-L-R50x1"),
+        ({"model": "R14x0.5"}, r"No weights of R14x0\.5"),
+        ({"model": "R14x0.5", "weights": "three.npz"}, r"published checkpoint of R14x0\.5"),
         ({"model": "BiT-M-R50x1", "handle": "my/flowers/1"}, "Leave --handle"),
         ({"model": "BiT-M-R50x1", "weights": "three.npz"}, "has 3 classes"),
         ({"model": "BiT-M-R50x1", "weights": "none.npz"}, "none.npz"),
