@@ -1,7 +1,7 @@
 """Checks that an exported file gives the same outputs as the model that it was made from."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 
 from bit_keras.exporters.engines import OUTPUT, load_functions
 from bit_keras.exporters.outputs import outputs_of, to_range
+from bit_keras.utils.keras_internals import all_layers
 
 # The largest allowed difference between the outputs of a float32 export and its model, divided by
 # the largest output.
@@ -88,7 +89,7 @@ def check_export(
         OSError: there is no file at `path`.
         ValueError: the file cannot be read.
     """
-    bound = max(bound, _HALF_BOUND) if _has_half_precision(model) else bound
+    bound = max(bound, _HALF_BOUND) if has_half_precision(model) else bound
     functions, reference = load_functions(path), _reference(model, model_range)
     rng = np.random.default_rng(0)
     errors, same, count = [], 0, 0
@@ -141,16 +142,9 @@ def _error(model: keras.Model, value: np.ndarray, expected: np.ndarray) -> float
     return difference / largest
 
 
-def _has_half_precision(model: keras.Model) -> bool:
+def has_half_precision(model: keras.Model) -> bool:
+    """Returns True if a layer of a model, or of a model nested in it, computes in 16 bits."""
     return any(
         keras.backend.result_type(layer.compute_dtype, "float32") != layer.compute_dtype
-        for layer in layers_of(model)
+        for layer in all_layers(model)
     )
-
-
-def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields the layers of a model and, recursively, of the models nested in it."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from layers_of(layer)

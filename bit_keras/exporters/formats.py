@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from bit_keras.checkpoints.npz import save_npz
-from bit_keras.exporters.agreement import FLOAT32_BOUND
+from bit_keras.exporters.agreement import FLOAT32_BOUND, has_half_precision
 from bit_keras.exporters.engines import library
 from bit_keras.exporters.normalization_in_rows import with_normalization_in_rows
 from bit_keras.exporters.saved_model import FROZEN_BOUND, export_saved_model
@@ -52,11 +52,11 @@ def _frozen_for_other_programs(
     """
     # A model in half precision is refused, because other engines round half precision differently
     # from TensorFlow or lack operations for it.
-    if model.compute_dtype in ("bfloat16", "float16"):
+    if has_half_precision(model):
         raise ValueError(
-            f"Model {model.name!r} computes in {model.compute_dtype}, and LiteRT, ONNX and "
-            "OpenVINO files are made of a model in float32. Make the model with dtype='float32' "
-            "and the same weights."
+            f"Model {model.name!r} has layers that compute in half precision, but LiteRT, ONNX and "
+            "OpenVINO files are made from a model in float32. Build the model with dtype='float32' "
+            "and load the same weights."
         )
     prepared = prepare(model)
     with for_other_programs.on():

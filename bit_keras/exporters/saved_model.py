@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from bit_keras._version import __version__
 from bit_keras.data.decoding import READ_IN_GRAPH, colour_of
-from bit_keras.exporters.agreement import FLOAT32_BOUND, check_export, layers_of
+from bit_keras.exporters.agreement import FLOAT32_BOUND, check_export
 from bit_keras.exporters.normalization_in_rows import with_normalization_in_rows
 from bit_keras.exporters.outputs import Outputs, outputs_of
 from bit_keras.exporters.saved_model_directory import atomic_directory, check_target
@@ -25,6 +25,7 @@ from bit_keras.models.resnet import ResNetV2
 from bit_keras.models.task_record import class_names_of, record_of
 from bit_keras.models.variants import ARCHITECTURES
 from bit_keras.utils.integers import check_integer
+from bit_keras.utils.keras_internals import all_layers
 from bit_keras.utils.printable import printable
 
 # The names of the files that the export adds to the folder assets/ of the SavedModel.
@@ -213,7 +214,7 @@ def check_input(model: keras.Model) -> None:
 
 
 def _check_losses(model: keras.Model) -> None:
-    for layer in layers_of(model):
+    for layer in all_layers(model):
         if layer.activity_regularizer is not None:
             raise ValueError(
                 f"Layer {layer.name!r} has an activity_regularizer. A reusable SavedModel can hold "

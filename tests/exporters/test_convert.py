@@ -94,8 +94,10 @@ def test_what_npz_would_lose_is_refused(tmp_path):
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["litert", "litert_int8", "onnx", "openvino"])
 def test_half_precision_is_refused(tmp_path, name, dtype):
-    with pytest.raises(ValueError, match=r"computes in b?float16.*dtype='float32'"):
-        convert(tiny(dtype=dtype), tmp_path / f"file{FORMATS[name].suffix}", name)
+    body = tiny(dtype=dtype)
+    for network in (body, bit_keras.Model(body.input, body.output, name="around")):
+        with pytest.raises(ValueError, match=r"compute in half precision.*dtype='float32'"):
+            convert(network, tmp_path / f"file{FORMATS[name].suffix}", name)
     assert left(tmp_path) == []
 
 
