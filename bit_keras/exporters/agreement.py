@@ -24,14 +24,6 @@ _HALF_BOUND = 5e-2
 _SHAPES = ((1, 224, 224), (5, 97, 131))
 
 
-class AgreementError(RuntimeError, ValueError):
-    """An exported file gives other outputs than its model, or the model gives NaN or infinity.
-
-    It is a RuntimeError for callers of `bit_keras.export_saved_model`, and a ValueError as all
-    refusals of the command line are.
-    """
-
-
 @dataclass(frozen=True)
 class Agreement:
     """The measured agreement of an exported file with its model on random images.
@@ -85,7 +77,7 @@ def check_export(
 
     Raises:
         RuntimeError: the file gives other numbers than the model, or the model gives NaN or
-            infinity; the error is a ValueError too.
+            infinity.
         OSError: there is no file at `path`.
         ValueError: the file cannot be read.
     """
@@ -106,10 +98,10 @@ def check_export(
     # np.max is used because it returns NaN if any error is NaN, while Python's max may not.
     agreement = Agreement(float(np.max(errors)), bound, same, count)
     if not agreement.error <= bound:
-        raise AgreementError(
-            f"The export of {model.name!r} differs from the model: {agreement}. The exporters keep "
-            "no such file. Either rounding alone decides the model's outputs, or a layer in the "
-            "file computes something else than in the model."
+        raise RuntimeError(
+            f"The export of {model.name!r} differs from the model: {agreement}. The exporters do "
+            "not keep a file that differs. Either the model's outputs are so small that rounding "
+            "decides them, or a layer was exported wrongly."
         )
     return agreement
 
@@ -130,7 +122,7 @@ def _reference(
 
 def _error(model: keras.Model, value: np.ndarray, expected: np.ndarray) -> float:
     if not np.isfinite(expected).all():
-        raise AgreementError(
+        raise RuntimeError(
             f"Model {model.name!r} gives NaN or infinity for random images; expected finite "
             "numbers. The model's training diverged, or its weights are damaged."
         )

@@ -61,8 +61,8 @@ def convert(
     Raises:
         ImportError: a library of the extra "convert" is missing.
         OSError: a file or directory exists at `path`, or the file cannot be written.
-        ValueError: the format cannot hold the model, or the written file gives other numbers than
-            the model. The written file is removed.
+        RuntimeError: the written file gives other numbers than the model. It is removed.
+        ValueError: the format cannot hold the model.
     """
     check(path, name, overwrite)
     form = FORMATS[name]

@@ -55,8 +55,8 @@ def export_model(
     Raises:
         ImportError: a library of the extra "convert" is missing.
         OSError: the model does not exist, or the output exists already or cannot be written.
-        ValueError: an argument does not fit the format, the format cannot hold the model, or the
-            written file gives other numbers than the model. The written file is then removed.
+        RuntimeError: the written file gives other numbers than the model. It is removed.
+        ValueError: an argument does not fit the format, or the format cannot hold the model.
     """
     name = _checked_name(form, freeze, int8, input_range)
     source = find_model(model, weights)
