@@ -8,6 +8,7 @@ import socket
 import tensorflow as tf
 
 from bit_keras.utils.integers import is_integer
+from bit_keras.utils.printable import first_line
 
 # The environment variables in which machines of Google's cloud name their TPU
 # (tensorflow/python/tpu/client/client.py).
@@ -64,8 +65,9 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
     ...     model = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, classes=10)
     """
     kind, _, address = str(name).partition("=")
-    if kind not in ("auto", *_STRATEGIES) or (address and kind != "tpu"):
-        names = ", ".join(repr(known) for known in ("auto", *_STRATEGIES))
+    known = ("auto", "one", *_STRATEGIES)
+    if kind not in known or (address and kind != "tpu"):
+        names = ", ".join(map(repr, known))
         raise ValueError(f"strategy={name!r} is unknown; expected {names} or 'tpu=ADDRESS'.")
     if tf.distribute.has_strategy():
         return _entered(name)
@@ -156,10 +158,9 @@ def _tpu(address: str) -> tf.distribute.Strategy:
         _check_reachable(place)
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(place)
     except (OSError, ValueError, ImportError, RuntimeError, tf.errors.OpError) as error:
-        reason = str(error).partition("\n")[0]
         raise OSError(
-            f"The TPU {place!r} cannot be used ({type(error).__name__}: {reason}). Check its "
-            "address, and that it runs the same version of TensorFlow as this machine."
+            f"The TPU {place!r} cannot be used ({type(error).__name__}: {first_line(error)}). "
+            "Check its address, and that it runs the same version of TensorFlow as this machine."
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 
@@ -242,7 +243,6 @@ def _check_address(address: object) -> None:
 
 
 _STRATEGIES = {
-    "one": lambda _: tf.distribute.get_strategy(),
     "mirrored": _mirrored,
     "multi_worker": _multi_worker,
     "tpu": _tpu,

@@ -10,14 +10,15 @@ from pathlib import Path
 import keras
 
 from bit_keras.exporters.agreement import Agreement, check_export
-from bit_keras.exporters.engines import first_line, library
+from bit_keras.exporters.engines import library
 from bit_keras.exporters.formats import FORMATS, Format, Source
 from bit_keras.exporters.outputs import outputs_of
-from bit_keras.exporters.saved_model import check_input
-from bit_keras.exporters.saved_model_directory import atomic_directory, check_target
+from bit_keras.exporters.saved_model import check_input, export_saved_model
+from bit_keras.exporters.saved_model_directory import check_target
 from bit_keras.models.pixel_range import NETWORK_RANGE
-from bit_keras.utils.atomic_file import atomic_write
+from bit_keras.utils.atomic_file import atomic_write, resolved
 from bit_keras.utils.partial_files import partial_prefix
+from bit_keras.utils.printable import first_line
 
 # The size of a float32 weight in bytes.
 _BYTES = 4
@@ -66,25 +67,30 @@ def convert(
     """
     check(path, name, overwrite)
     form = FORMATS[name]
+    if form.is_saved_model:
+        return export_saved_model(
+            model,
+            path,
+            input_range=input_range,
+            freeze=name.endswith("_frozen"),
+            overwrite=overwrite,
+            class_names=class_names,
+            image_size=image_size,
+            model_range=model_range,
+            background=background,
+        )
     model_range = outputs_of(model, model_range if form.serves else NETWORK_RANGE).model_range
     check_input(model)
     _check_size(model, form)
-    serving = {
-        "input_range": input_range,
-        "class_names": class_names if form.serves_bytes else None,
-        "image_size": image_size if form.serves_bytes else None,
-        "model_range": model_range,
-        "background": background,
-    }
-    # The SavedModel is made next to `path`, on the same file system, so that it can be moved to
-    # `path`.
+    path = resolved(path)
+    # The SavedModel that a file is converted from is made beside the file, because it may be too
+    # large for the system's temporary directory.
     with (
-        _atomic(path, form, overwrite) as temporary,
-        tempfile.TemporaryDirectory(
-            ".partial", partial_prefix(_resolved(path)), temporary.parent
-        ) as folder,
+        _atomic_file(path, form) as temporary,
+        tempfile.TemporaryDirectory(".partial", partial_prefix(path), path.parent) as folder,
     ):
-        _write(form, form.source(model, Path(folder), **serving), temporary, model.name)
+        source = form.source(model, Path(folder), input_range=input_range, model_range=model_range)
+        _write(form, source, temporary, model.name)
         return check_export(
             model,
             temporary,
@@ -92,14 +98,6 @@ def convert(
             bound=form.bound,
             model_range=model_range,
         )
-
-
-def _atomic(
-    path: str | os.PathLike, form: Format, overwrite: bool
-) -> contextlib.AbstractContextManager[Path]:
-    if form.is_directory:
-        return atomic_directory(path, overwrite)
-    return _atomic_file(_resolved(path), form)
 
 
 def check(path: str | os.PathLike, name: str, overwrite: bool) -> None:
@@ -111,14 +109,14 @@ def check(path: str | os.PathLike, name: str, overwrite: bool) -> None:
         ValueError: the path does not have the suffix of the format.
     """
     form = FORMATS[name]
-    if form.is_directory:
+    if form.is_saved_model:
         return check_target(path, overwrite)
-    path = _resolved(path)
+    path = resolved(path)
     if path.suffix != form.suffix:
         raise ValueError(f"{path}: a {form.title} file ends in {form.suffix}; choose another name.")
     for needed in form.libraries:
         library(needed)
-    for file in (path, *_beside(path, form)):
+    for file in (path, *form.companions(path)):
         if file.is_dir():
             raise IsADirectoryError(
                 errno.EISDIR, "The path is a directory; choose another path", str(file)
@@ -154,14 +152,6 @@ def _check_size(model: keras.Model, form: Format) -> None:
         )
 
 
-def _resolved(path: str | os.PathLike) -> Path:
-    return Path(os.path.realpath(Path(path).expanduser()))
-
-
-def _beside(path: Path, form: Format) -> list[Path]:
-    return [path.with_suffix(suffix) for suffix in form.beside]
-
-
 @contextlib.contextmanager
 def _atomic_file(path: Path, form: Format) -> Iterator[Path]:
     """Yields a temporary path; after the block, moves the file and its companions into place.
@@ -171,7 +161,7 @@ def _atomic_file(path: Path, form: Format) -> Iterator[Path]:
     that no reader finds it together with the new companion files.
     """
     with atomic_write(path) as temporary:
-        others = dict(zip(_beside(temporary, form), _beside(path, form), strict=True))
+        others = dict(zip(form.companions(temporary), form.companions(path), strict=True))
         try:
             yield temporary
             if others:

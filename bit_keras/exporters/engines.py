@@ -14,6 +14,7 @@ from bit_keras.checkpoints.npz import load_npz, read_contents
 from bit_keras.models import variants
 from bit_keras.models.resnet import ROOT_FILTERS, ResNetV2
 from bit_keras.runs.trained_model import find_model
+from bit_keras.utils.printable import first_line
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -96,11 +97,6 @@ def load_functions(path: str | os.PathLike) -> dict[str, Run]:
         if engine.explains:
             raise
         raise ValueError(f"{engine.title} cannot load {path}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or its class name if the message is empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def library(name: str) -> ModuleType:

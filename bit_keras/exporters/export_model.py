@@ -70,7 +70,7 @@ def export_model(
         name,
         input_range=_INPUT_RANGE if input_range is None else tuple(input_range),
         overwrite=overwrite,
-        class_names=_class_names(source, network) if form.serves_bytes else None,
+        class_names=_class_names(source, network) if form.is_saved_model else None,
         image_size=source.crop,
         # The model of a run takes images in [-1, 1], because every run trains on such images, even
         # if the first layers of the model scale them.
@@ -125,7 +125,7 @@ def _class_names(source: SavedModel | ZooModel, network: keras.Model) -> Sequenc
 
 
 def _megabytes(path: Path, form: Format) -> str:
-    files = [path, *(path.with_suffix(suffix) for suffix in form.beside)]
+    files = [path, *form.companions(path)]
     if path.is_dir():
         files = [file for file in path.rglob("*") if file.is_file()]
     return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"

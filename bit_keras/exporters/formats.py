@@ -1,7 +1,6 @@
 """Defines the file formats for exported models, and the functions that write each format."""
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +30,6 @@ def _model_itself(model: keras.Model, folder: Path, **_) -> Source:
     return model
 
 
-def _saved_model(model: keras.Model, folder: Path, **arguments) -> Source:
-    export_saved_model(model, folder / "saved_model", **arguments)
-    return folder / "saved_model"
-
-
 def _frozen_for_other_programs(
     model: keras.Model,
     folder: Path,
@@ -60,7 +54,8 @@ def _frozen_for_other_programs(
         )
     prepared = prepare(model)
     with for_other_programs.on():
-        return _saved_model(prepared, folder, freeze=True, **arguments)
+        export_saved_model(prepared, folder / "saved_model", freeze=True, **arguments)
+    return folder / "saved_model"
 
 
 @dataclass(frozen=True)
@@ -69,18 +64,15 @@ class Format:
 
     Attributes:
         title: the name of the format, for messages.
-        suffix: the suffix of the file.
-        write: a function of (source, path) that writes the file.
+        suffix: the suffix of the file. A SavedModel is a directory, which may have any name.
         bound: the largest allowed difference from the model's output, over the largest value.
+        write: a function of (source, path) that writes the file. None for a SavedModel, which
+            `export_saved_model` writes.
         source: a function of (model, folder, **arguments of `export_saved_model`) that returns what
             the file is written from: the path of a SavedModel that it exported into the folder, or
             the model itself.
         serves: if True, the file takes images in the requested input range; if False, the file
             holds the network itself, for images in [-1, 1].
-        is_directory: if True, `path` is the directory of a SavedModel, with any name; if False, it
-            is a file with the suffix.
-        serves_bytes: if True, the file has the signature `serving_bytes`, which needs the names of
-            the classes and an image size.
         libraries: the libraries of the extra "convert" that write and run the file.
         beside: the suffixes of companion files, which are written next to the file.
         largest: the largest size of the weights in bytes, or None if there is no limit.
@@ -88,37 +80,35 @@ class Format:
 
     title: str
     suffix: str
-    write: Callable[[Source, Path], None]
     bound: float
+    write: Callable[[Source, Path], None] | None = None
     source: Callable[..., Source] = _frozen_for_other_programs
     serves: bool = True
-    is_directory: bool = False
-    serves_bytes: bool = False
     libraries: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     largest: int | None = None
 
+    @property
+    def is_saved_model(self) -> bool:
+        """True for the directory of a SavedModel, which has the signature `serving_bytes`."""
+        return self.write is None
 
-def _write_litert(saved_model: Path, path: Path) -> None:
-    path.write_bytes(_litert_converter(saved_model).convert())
+    def companions(self, path: Path) -> list[Path]:
+        """Returns the paths of the companion files of the file at `path`."""
+        return [path.with_suffix(suffix) for suffix in self.beside]
 
 
-def _write_litert_int8(saved_model: Path, path: Path) -> None:
+def _write_litert(saved_model: Path, path: Path, int8: bool = False) -> None:
     import tensorflow as tf
 
-    converter = _litert_converter(saved_model)
-    # The converter gets no calibration examples: it quantizes weights to int8 at conversion, and
-    # the engine quantizes activations at run time.
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    path.write_bytes(converter.convert())
-
-
-def _litert_converter(saved_model: Path):
-    import tensorflow as tf
-
-    return tf.lite.TFLiteConverter.from_saved_model(
+    converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved_model), signature_keys=["serving_default"]
     )
+    if int8:
+        # The converter gets no calibration examples: it quantizes weights to int8 at conversion,
+        # and the engine quantizes activations at run time.
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    path.write_bytes(converter.convert())
 
 
 def _write_onnx(saved_model: Path, path: Path) -> None:
@@ -146,71 +136,47 @@ def _write_openvino(saved_model: Path, path: Path) -> None:
     openvino.save_model(openvino.convert_model(saved_model), path, compress_to_fp16=False)
 
 
-def _write_keras(model: keras.Model, path: Path) -> None:
-    model.save(path)
-
-
-def _write_npz(model: keras.Model, path: Path) -> None:
-    save_npz(model, path)
-
-
 # Each format has a largest allowed error. Other engines round float32 differently from TensorFlow:
 # errors of 2e-6 were measured, and an error above 1e-3 means a wrong operation. With int8 weights,
 # errors of 0.011 to 0.026 were measured on a network with random weights.
 FORMATS = {
-    "saved_model": Format(
-        "SavedModel",
-        ".saved_model",
-        os.replace,
-        FLOAT32_BOUND,
-        source=_saved_model,
-        is_directory=True,
-        serves_bytes=True,
-    ),
-    "saved_model_frozen": Format(
-        "frozen SavedModel",
-        ".saved_model",
-        os.replace,
-        FROZEN_BOUND,
-        source=functools.partial(_saved_model, freeze=True),
-        is_directory=True,
-        serves_bytes=True,
-    ),
+    "saved_model": Format("SavedModel", ".saved_model", FLOAT32_BOUND),
+    "saved_model_frozen": Format("frozen SavedModel", ".saved_model", FROZEN_BOUND),
     "litert": Format(
         "LiteRT",
         ".tflite",
-        _write_litert,
         1e-3,
+        _write_litert,
         libraries=("ai_edge_litert.interpreter",),
         largest=_LARGEST_FILE,
     ),
     "litert_int8": Format(
         "LiteRT with int8 weights",
         ".tflite",
-        _write_litert_int8,
         0.1,
+        functools.partial(_write_litert, int8=True),
         libraries=("ai_edge_litert.interpreter",),
         largest=_LARGEST_FILE,
     ),
     "onnx": Format(
         "ONNX",
         ".onnx",
-        _write_onnx,
         1e-3,
+        _write_onnx,
         libraries=("tf2onnx", "onnxruntime"),
         largest=_LARGEST_FILE,
     ),
     "openvino": Format(
         "OpenVINO",
         ".xml",
-        _write_openvino,
         1e-3,
+        _write_openvino,
         libraries=("openvino",),
         source=functools.partial(_frozen_for_other_programs, prepare=with_normalization_in_rows),
         beside=(".bin",),
     ),
     "keras": Format(
-        "Keras", ".keras", _write_keras, FLOAT32_BOUND, source=_model_itself, serves=False
+        "Keras", ".keras", FLOAT32_BOUND, keras.Model.save, source=_model_itself, serves=False
     ),
-    "npz": Format("npz", ".npz", _write_npz, FLOAT32_BOUND, source=_model_itself, serves=False),
+    "npz": Format("npz", ".npz", FLOAT32_BOUND, save_npz, source=_model_itself, serves=False),
 }

@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from bit_keras._version import __version__
 from bit_keras.data.decoding import READ_IN_GRAPH, colour_of
-from bit_keras.exporters.agreement import FLOAT32_BOUND, check_export
+from bit_keras.exporters.agreement import FLOAT32_BOUND, Agreement, check_export
 from bit_keras.exporters.normalization_in_rows import with_normalization_in_rows
 from bit_keras.exporters.outputs import Outputs, outputs_of
-from bit_keras.exporters.saved_model_directory import atomic_directory, check_target
+from bit_keras.exporters.saved_model_directory import atomic_directory
 from bit_keras.exporters.saved_model_module import ExportedModule, Serving, frozen_copy
 from bit_keras.hyperrule import HyperRule
 from bit_keras.models.resnet import ResNetV2
@@ -51,7 +51,7 @@ def export_saved_model(
     model_range: tuple[float, float] | None = None,
     background: str | None = None,
     quantizable: bool = False,
-) -> None:
+) -> Agreement:
     """Writes a model as a reusable TF2 SavedModel, which needs neither bit_keras nor Keras.
 
     The SavedModel's root is callable as `module(images, training=False)` and returns the model's
@@ -106,6 +106,9 @@ def export_saved_model(
             `tf.lite.TFLiteConverter` can convert to integers with a `representative_dataset`.
             LiteRT ends the process when it runs integers of the usual form.
 
+    Returns:
+        The agreement of the written SavedModel with the model, as for `check_export`.
+
     Raises:
         OSError: `path` exists and must not be replaced, or it cannot be written.
         ValueError: the model cannot be exported, or an argument is out of range.
@@ -115,7 +118,7 @@ def export_saved_model(
 
     >>> import bit_keras
     >>> model = bit_keras.ResNetV2(depths=(1, 1, 1, 1), width=0.5, classes=10)
-    >>> bit_keras.export_saved_model(model, "/tmp/bit_keras_doctest", overwrite=True)
+    >>> agreement = bit_keras.export_saved_model(model, "/tmp/bit_keras_doctest", overwrite=True)
     >>> module = tf.saved_model.load("/tmp/bit_keras_doctest")
     >>> module(tf.zeros((1, 48, 64, 3)), training=False).shape
     TensorShape([1, 10])
@@ -138,12 +141,11 @@ def export_saved_model(
         frozen=bool(freeze),
         background=_background(model, background),
     )
-    check_target(path, overwrite)
-    description = json.dumps(describe(model, outputs, serving), indent=2)
     with (
         atomic_directory(path, overwrite) as directory,
         tempfile.TemporaryDirectory() as folder,
     ):
+        description = json.dumps(describe(model, outputs, serving), indent=2)
         assets = {_DESCRIPTION: description + "\n"}
         if outputs.classes is not None:
             assets[_CLASS_NAMES] = "".join(f"{name}\n" for name in serving.class_names)
@@ -162,7 +164,7 @@ def export_saved_model(
         # The file fingerprint.pb is removed: nothing needs it, and its random identifier would make
         # two exports of the same model differ.
         (directory / "fingerprint.pb").unlink(missing_ok=True)
-        check_export(
+        return check_export(
             model,
             directory,
             serving.input_range,

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bit_keras.utils.atomic_file import sync_entries, sync_tree
+from bit_keras.utils.atomic_file import resolved, sync_entries, sync_tree
 from bit_keras.utils.partial_files import partial_path, remove_left
 
 # The files and folders that TensorFlow and Keras write into the directory of a SavedModel.
@@ -38,7 +38,7 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
             "The path is a URL; export to a local path, and copy the result",
             os.fspath(path),
         )
-    path = _resolved(path)
+    path = resolved(path)
     if not os.path.lexists(path):
         return
     if not path.is_dir():
@@ -77,7 +77,7 @@ def atomic_directory(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]
         OSError: as for `check_target`, or the directory cannot be written.
     """
     check_target(path, overwrite)
-    path = _resolved(path)
+    path = resolved(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left(path)
     temporary = partial_path(path)
@@ -95,10 +95,6 @@ def atomic_directory(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]
         sync_entries(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _resolved(path: str | os.PathLike) -> Path:
-    return Path(os.path.realpath(Path(path).expanduser()))
 
 
 def _exchange(new: Path, old: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.exporters.engines import engine_of, first_line, load, threads
+from bit_keras.exporters.engines import engine_of, load, threads
 from bit_keras.utils.integers import check_integer
+from bit_keras.utils.printable import first_line
 from bit_keras.utils.text_table import TextTable
 
 # Each file is timed in at most 20 rounds; the median varies by a few percent on a busy machine. For

@@ -10,6 +10,8 @@ import warnings
 import zlib
 from typing import Any
 
+from bit_keras.utils.printable import first_line
+
 # Only modules in the old format of TensorFlow 1's `hub.Module` have this file.
 _TF1_HUB_FILE = "tfhub_module.pb"
 
@@ -36,7 +38,7 @@ def load_reusable(handle: str) -> Any:
     # TensorFlow raises an IndexError if the file of the variables is truncated.
     except (tf.errors.OpError, OSError, IndexError) as error:
         raise OSError(
-            f"{handle!r}: the SavedModel cannot be read ({_first_line(error)}). Expected the "
+            f"{handle!r}: the SavedModel cannot be read ({first_line(error)}). Expected the "
             "complete output of tf.saved_model.save. Download or export it again."
         ) from error
     _require_callable(handle, module)
@@ -72,7 +74,7 @@ def _resolve(handle: str) -> str:
         tf.errors.OpError,
     ) as error:
         raise OSError(
-            f"{handle!r}: cannot be downloaded ({_first_line(error)}). Expected the address of a "
+            f"{handle!r}: cannot be downloaded ({first_line(error)}). Expected the address of a "
             "SavedModel's tar.gz file. Check the address and the network, or download and unpack "
             "the file by other means and give the path of the directory."
         ) from error
@@ -119,7 +121,3 @@ def _require_callable(handle: str, module: Any) -> None:
             f"{handle!r}: the module's __call__ was never traced before it was saved. Expected "
             "at least one concrete function. Call the module before saving it."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -31,7 +31,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     ...     temporary.write_text("42")
     2
     """
-    path = Path(os.path.realpath(Path(path).expanduser()))
+    path = resolved(path)
     if path.is_dir():
         raise IsADirectoryError(
             errno.EISDIR, "A file cannot be written over a directory", str(path)
@@ -49,6 +49,11 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def resolved(path: str | os.PathLike) -> Path:
+    """Returns an absolute path in which "~" and all links are replaced by what they stand for."""
+    return Path(os.path.realpath(Path(path).expanduser()))
 
 
 def sync_tree(directory: Path) -> None:

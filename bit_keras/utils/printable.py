@@ -1,4 +1,4 @@
-"""Converts names of files to text that can be printed, written to a file or drawn."""
+"""Converts names of files and errors to text that can be printed, written to a file or drawn."""
 
 import sys
 
@@ -14,6 +14,15 @@ def printable(text: str) -> str:
     caf\udce9
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def first_line(error: Exception) -> str:
+    r"""Returns the first line of an error's message, or its class name if the message is empty.
+
+    >>> first_line(ValueError("one line\nand another")), first_line(KeyError())
+    ('one line', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def print_text(text: str = "") -> None:
