@@ -59,12 +59,7 @@ def engine_of(path: str | os.PathLike) -> Engine:
     if str(path) in variants.NETWORKS:
         return _KERAS
     path = Path(path).expanduser()
-    for engine in _ENGINES:
-        if engine.runs(path):
-            return engine
-    # find_model is called because it raises an error if there is no model with this path or name.
-    find_model(path)
-    return _KERAS
+    return next(engine for engine in (*_ENGINES, _KERAS) if engine.runs(path))
 
 
 def load(path: str | os.PathLike) -> Run:
@@ -196,6 +191,11 @@ def _is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
+def _is_trained_model(path: Path) -> bool:
+    # find_model raises an error if there is no model with this path or name.
+    return find_model(path) is not None
+
+
 def _is_file(suffix: str) -> Callable[[Path], bool]:
     return lambda path: path.suffix == suffix and path.is_file()
 
@@ -209,4 +209,4 @@ _ENGINES = (
 )
 
 # The engine that runs a model given by its name, a .keras file or the directory of a run.
-_KERAS = Engine("Keras", lambda path: True, _load_keras, explains=True)
+_KERAS = Engine("Keras", _is_trained_model, _load_keras, explains=True)
