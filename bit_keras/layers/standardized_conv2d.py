@@ -10,7 +10,7 @@ Source: Big Transfer (arXiv 1912.11370), section 3.2; its official code, `tf2_ke
 import contextlib
 import functools
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from numbers import Real
 
@@ -21,6 +21,7 @@ from bit_keras.layers import fused_ops
 from bit_keras.layers.recompute import rematerialized
 from bit_keras.layers.tracing import in_cpu_graph, weights_to_come
 from bit_keras.utils import keras_internals
+from bit_keras.utils.context_variable import value_set
 
 # The epsilon added to a kernel's variance. The networks of timm and transformers pass 1e-8 to each
 # of their convolutions (the default of transformers' class, 1e-6, is never used). With 1e-8, the
@@ -32,18 +33,13 @@ KERNEL_EPSILON = 1e-10
 _ready_kernels = ContextVar("ready_kernels", default=types.MappingProxyType({}))
 
 
-@contextlib.contextmanager
-def ready_kernels(kernels: Mapping) -> Iterator[None]:
-    """Makes the given `StandardizedConv2D` layers use precomputed kernels inside the `with` block.
+def ready_kernels(kernels: Mapping) -> contextlib.AbstractContextManager[None]:
+    """Makes the given `StandardizedConv2D` layers use precomputed kernels inside a `with` block.
 
     Args:
         kernels: maps each layer to the result of its `standardized_kernel()`.
     """
-    token = _ready_kernels.set(kernels)
-    try:
-        yield
-    finally:
-        _ready_kernels.reset(token)
+    return value_set(_ready_kernels, kernels)
 
 
 def _at_least_float32(x):

@@ -1,12 +1,12 @@
 """Switches that choose between equivalent implementations of layers while a model is traced."""
 
 import contextlib
-from collections.abc import Iterator
 from contextvars import ContextVar
 
 import keras
 
 from bit_keras.utils import keras_internals
+from bit_keras.utils.context_variable import value_set
 
 
 class Switch:
@@ -29,13 +29,8 @@ class Switch:
     def is_on(self) -> bool:
         return self._state.get()
 
-    @contextlib.contextmanager
-    def on(self) -> Iterator[None]:
-        token = self._state.set(True)
-        try:
-            yield
-        finally:
-            self._state.reset(token)
+    def on(self) -> contextlib.AbstractContextManager[None]:
+        return value_set(self._state, True)
 
 
 # While this switch is on, layers use only operations that other programs (LiteRT, ONNX) support.

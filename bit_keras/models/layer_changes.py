@@ -17,6 +17,7 @@ import keras
 
 from bit_keras.layers.tracing import weights_to_come
 from bit_keras.utils import keras_internals
+from bit_keras.utils.context_variable import value_set
 
 # While `with_later_changes` builds a network, this variable holds the saved changes of its layers.
 _changes = ContextVar("changes", default=types.MappingProxyType({}))
@@ -114,11 +115,8 @@ def with_later_changes(cls: type, config: dict) -> keras.Model:
     config = dict(config)
     trainable, frozen = config.pop("trainable", True), config.pop("frozen_layers", ())
     changes = config.pop("changed_layers", {})
-    token = _changes.set(changes)
-    try:
+    with value_set(_changes, changes):
         model = cls(**config)
-    finally:
-        _changes.reset(token)
     model.trainable = trainable
     for name in frozen:
         model.get_layer(name).trainable = False
