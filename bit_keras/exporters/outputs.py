@@ -6,7 +6,7 @@ import keras
 from keras import activations, layers
 
 from bit_keras.models.pixel_range import NETWORK_RANGE, pixel_range
-from bit_keras.utils.keras_internals import inputs_of_operation, operation_of
+from bit_keras.utils.keras_internals import inputs_of_operation, is_graph, operation_of
 
 # Maps the activation of a classifier's last layer to the kind of its output.
 _OUTPUT_OF_ACTIVATION = {
@@ -124,7 +124,7 @@ def _outputs_of(model: keras.Model) -> Outputs:
     _check_graph(model)
     leading, graph, activation = [], model, _activation_of_a_model(model)
     last = inputs_of_operation(model.outputs[0])[0] if activation else model.outputs[0]
-    while _is_graph(operation_of(last)):
+    while is_graph(operation_of(last)):
         leading.append(keras.Model(graph.inputs, inputs_of_operation(last)))
         graph = operation_of(last)
         last = graph.outputs[0]
@@ -146,7 +146,7 @@ def _activation_of_a_model(model):
         return None
     inner = operation_of(inputs_of_operation(model.outputs[0])[0])
     kind = getattr(last, "activation", activations.softmax)
-    if not _is_graph(inner) or kind not in _OUTPUT_OF_ACTIVATION or len(inner.outputs) != 1:
+    if not is_graph(inner) or kind not in _OUTPUT_OF_ACTIVATION or len(inner.outputs) != 1:
         return None
     return last if _outputs_of(inner).name == "logits" else None
 
@@ -170,12 +170,8 @@ def _name_and_features(output):
     return _OUTPUT_OF_ACTIVATION[activation], inputs_of_operation(last)[0]
 
 
-def _is_graph(operation) -> bool:
-    return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
-
-
 def _check_graph(model) -> None:
-    if not _is_graph(model):
+    if not is_graph(model):
         raise ValueError(
             f"{getattr(model, 'name', model)!r} is not a functional model. Expected a "
             "bit_keras.ResNetV2, or bit_keras.Model(inputs, outputs) around one."

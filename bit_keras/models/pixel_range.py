@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from bit_keras.utils.keras_internals import inputs_of_operation, operation_of
+from bit_keras.utils.keras_internals import inputs_of_operation, is_graph, operation_of
 
 NETWORK_RANGE = (-1.0, 1.0)
 
@@ -41,7 +41,7 @@ def pixel_range(model: keras.Model) -> tuple[float, float] | None:
         (-1, 1) if nothing scales the images, or if the model is not functional; (0, 255) or (0, 1);
         or None if the layers do something else to pixels, for instance standardize them.
     """
-    stages = _layers_in_front(model) if _is_graph(model) else []
+    stages = _layers_in_front(model) if is_graph(model) else []
     in_front = (layer for stage in stages for layer in stage.operations)
     if all(isinstance(layer, _WITHOUT_SCALE) for layer in in_front):
         return NETWORK_RANGE
@@ -62,7 +62,7 @@ def _layers_in_front(model: keras.Model) -> list[keras.Model]:
             continue
         inputs = inputs_of_operation(tensor)
         before = [keras.Model(model.inputs, inputs[0])] if len(model.inputs) == 1 else []
-        return before + (_layers_in_front(operation) if _is_graph(operation) else [])
+        return before + (_layers_in_front(operation) if is_graph(operation) else [])
     return []
 
 
@@ -85,10 +85,6 @@ def _has_kernel(operation: Any) -> bool:
     if isinstance(operation, keras.layers.Normalization):
         return False
     return any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
-
-
-def _is_graph(operation: Any) -> bool:
-    return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
 
 
 def _center(image: np.ndarray) -> np.ndarray:

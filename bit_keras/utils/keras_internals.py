@@ -46,6 +46,11 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return list(model._flatten_layers())
 
 
+def is_graph(operation: Any) -> bool:
+    """Returns True for a functional or sequential model whose graph is known."""
+    return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
+
+
 def is_rematerialized_by_keras(operation: keras.Operation) -> bool:
     """Returns True if a layer or operation was made in a `keras.RematScope`."""
     return getattr(operation, "_remat_mode", None) is not None
