@@ -80,10 +80,6 @@ _DISTILLED = (
     ("R152x2", "teacher-384", "distill/R152x2_T_384.npz", 384),
 )
 
-# Maps a weight file to its published sha256 digest. The table is empty because no digest has been
-# published.
-_DIGESTS: dict[str, str] = {}
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -103,7 +99,6 @@ class Checkpoint:
             layer names would be a little larger.
         accuracy: reported top-1 accuracy of this file on ILSVRC-2012 in percent, or None.
         reported_by: the source of the accuracy and the side of its images, or None.
-        sha256: the published hexadecimal digest, or None.
     """
 
     model: str
@@ -116,7 +111,6 @@ class Checkpoint:
     size_is_published: bool
     accuracy: float | None
     reported_by: str | None
-    sha256: str | None
 
 
 def _checkpoint(
@@ -139,7 +133,6 @@ def _checkpoint(
         size_is_published=name == "ilsvrc2012",
         accuracy=accuracy,
         reported_by=source and f"{source}, at {side} pixels",
-        sha256=_DIGESTS.get(file),
     )
 
 

@@ -46,7 +46,7 @@ def local_checkpoint(checkpoint: Checkpoint) -> Path:
 
     When the file comes, its size (where one is published), the headers of its arrays and the
     checksums of the archive are verified, and its digest is recorded. Later uses of the file are
-    compared with that digest. Its keys and shapes are verified when it is loaded: see `discard`.
+    compared with that digest. Its keys and shapes are verified when it is loaded.
 
     Args:
         checkpoint: an entry of the catalogue.
@@ -65,30 +65,15 @@ def local_checkpoint(checkpoint: Checkpoint) -> Path:
             )
         _check_archive(path, size)
 
-    return local_file(checkpoint.file, check, checkpoint.sha256, checkpoint.size)
+    return local_file(checkpoint.file, check, checkpoint.size)
 
 
-def discard(path: Path) -> Path:
-    """Renames a downloaded file whose content is wrong, so that it is downloaded again.
-
-    Returns:
-        The new path of the file.
-    """
-    return cache.forget(path)
-
-
-def local_file(
-    file: str,
-    check: Callable[[Path], None],
-    sha256: str | None = None,
-    size: int | None = None,
-) -> Path:
+def local_file(file: str, check: Callable[[Path], None], size: int | None = None) -> Path:
     """Returns the local path of any file that Google published, after fetching it if necessary.
 
     Args:
         file: its address relative to the base address.
         check: raises a ValueError for a file whose content cannot be right.
-        sha256: the hexadecimal digest that the file must have, if one is published.
         size: expected number of bytes, which the message to a user without a network names.
 
     Raises:
@@ -102,11 +87,7 @@ def local_file(
         check(candidate)
         record = cache.make_record(candidate, without_secrets(address))
         first = cache.read_record(path)
-        if sha256 not in (None, record.sha256):
-            raise ValueError(
-                f"the file's sha256 is {record.sha256}, but the catalogue says {sha256}"
-            )
-        if sha256 is None and first and first.sha256 not in ("", record.sha256):
+        if first and first.sha256 not in ("", record.sha256):
             raise ValueError(
                 f"the file's sha256 is {record.sha256}, but at its first download it was "
                 f"{first.sha256}. If the release has really changed, remove {path}.json and call "
@@ -118,7 +99,7 @@ def local_file(
         cache.set_back(partial)
         cache.move_into_place(partial, path, examine(partial))
 
-    if _is_usable(path, examine, sha256):
+    if _is_usable(path, examine):
         return path
     if is_offline():
         problem = "BIT_KERAS_OFFLINE=1 forbids fetching it"
@@ -131,7 +112,7 @@ def local_file(
         raise DownloadError(_offline_message(problem, address, path, size))
     with _lock(path):
         # While this process waited for the lock, another process may have downloaded the file.
-        if not _is_usable(path, examine, sha256):
+        if not _is_usable(path, examine):
             # The unusable file is renamed while this process holds the lock. Without the lock, the
             # file could be a new one that another process has just downloaded.
             _set_aside(path)
@@ -152,9 +133,7 @@ def _check_archive(path: Path, size: int) -> None:
             archive.read(name)
 
 
-def _is_usable(
-    path: Path, examine: Callable[[Path], cache.Record], sha256: str | None = None
-) -> bool:
+def _is_usable(path: Path, examine: Callable[[Path], cache.Record]) -> bool:
     """Returns True if a file is in the cache and has not changed since its download.
 
     A file without a record was placed by hand: it is examined like a download. A record is
@@ -165,8 +144,6 @@ def _is_usable(
         record = cache.read_record(path)
         if record is None:
             found = examine(path)
-        elif sha256 not in (None, record.sha256):
-            return False
         elif cache.is_marked(path, record):
             return True
         else:

@@ -118,11 +118,11 @@ def print_places(name: str | None) -> None:
         if name in (None, checkpoint.model):
             path = cache.cache_path(checkpoint.file)
             record = cache.read_record(path) if path.exists() else None
-            digest = checkpoint.sha256 or (record.sha256 if record else None)
+            digest = record.sha256 if record else "not known before the file is first used"
             print(f"{checkpoint.model} {checkpoint.name}")
             print(f"  from    {without_secrets(address_of(checkpoint.file))}")
             print(f"  to      {path}{'' if path.exists() else ' (not there)'}")
-            print(f"  sha256  {digest or 'not known before the file is first used'}")
+            print(f"  sha256  {digest}")
 
 
 def print_cache() -> bool:

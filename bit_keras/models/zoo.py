@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from bit_keras.checkpoints.cache import forget
 from bit_keras.checkpoints.catalog import CHECKPOINTS, Checkpoint
 from bit_keras.checkpoints.errors import CheckpointError
 from bit_keras.checkpoints.npz import Contents, load_npz, read_contents
@@ -203,11 +204,9 @@ class _Discarding(contextlib.AbstractContextManager):
 
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, CheckpointError):
-            from bit_keras.checkpoints.download import discard
-
             raise CheckpointError(
                 f"{error} The file was downloaded as a published checkpoint. It was renamed to "
-                f"{discard(self.path)}, and the next call downloads it again."
+                f"{forget(self.path)}, and the next call downloads it again."
             ) from error
 
 

@@ -317,13 +317,6 @@ def test_a_file_placed_by_hand_is_checked_and_recorded(server, cache):
     assert len(server.requests) == 1
 
 
-def test_a_download_without_the_published_digest_is_refused(server, cache):
-    server.files[NAME] = CONTENT
-    with pytest.raises(DownloadError, match="the catalogue says 00ff"):
-        local_file(NAME, check, sha256="00ff")
-    assert [file.name for file in cache.iterdir()] == [f".{NAME}.lock"]
-
-
 def test_verify_names_changed_files_and_missing_records(cached, server):
     for name in ("b.txt", "vtab/c.npz", "d.txt"):
         server.files[name] = CONTENT

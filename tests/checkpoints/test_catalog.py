@@ -96,7 +96,6 @@ def test_classes_resolution_and_accuracy_of_entries():
         assert entry.accuracy is None or entry.head == "ILSVRC-2012"
         assert entry.accuracy is None or entry.name != "upstream"
         assert entry.model in bit_keras.list_models()
-        assert entry.sha256 is None
 
 
 def test_accuracies_are_of_the_files_and_those_of_the_readme():

@@ -253,14 +253,3 @@ def test_every_true_value_of_bit_keras_offline_forbids_fetching(value, server, c
     assert server.requests == []
     monkeypatch.setenv("BIT_KERAS_OFFLINE", "0")
     assert local_file("a.txt", lambda _: None).read_bytes() == b"a"
-
-
-def test_a_cached_file_without_the_published_digest_is_fetched_again(server, cache):
-    server.files["a.txt"] = b"wrong"
-    local_file("a.txt", lambda _: None)
-    server.files["a.txt"] = b"right"
-    digest = hashlib.sha256(b"right").hexdigest()
-    for _ in range(2):
-        path = local_file("a.txt", lambda _: None, sha256=digest)
-        assert path.read_bytes() == b"right"
-    assert len(server.requests) == 2
