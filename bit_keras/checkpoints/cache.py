@@ -20,8 +20,6 @@ from pathlib import Path, PurePosixPath
 from bit_keras.checkpoints.address import without_secrets
 from bit_keras.utils.atomic_file import atomic_write
 
-_CHUNK_BYTES = 1 << 20
-
 # The longest step, in nanoseconds, in which a file system counts modification times: FAT counts in
 # steps of two seconds.
 _CLOCK_STEP_NS = 2_000_000_000
@@ -115,13 +113,11 @@ def make_record(path: Path, address: str) -> Record:
     The marks of a change are left out if the file was modified too recently for a coming change
     to show in its modification time, or while it was being read.
     """
-    digest, size, start = hashlib.sha256(), 0, time.time_ns()
+    start = time.time_ns()
     with open(path, "rb") as file:
         before = os.fstat(file.fileno())
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-        after = os.fstat(file.fileno())
+        digest = hashlib.file_digest(file, "sha256")
+        size, after = file.tell(), os.fstat(file.fileno())
     record = Record(address, size, digest.hexdigest())
     is_settled = start - before.st_mtime_ns >= _CLOCK_STEP_NS
     if is_settled and _marks(before) == _marks(after) and after.st_size == size:
