@@ -5,7 +5,6 @@
 
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from bit_keras.checkpoints.address import check_address, without_secrets
 from bit_keras.checkpoints.errors import DownloadError
-from bit_keras.utils.partial_files import HOST, is_living
+from bit_keras.utils.partial_files import left_behind, partial_path, remove_left
 
 # Timeouts in seconds: for the connection, and for each read of the response's body.
 TIMEOUT = (10, 60)
@@ -83,7 +82,7 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None], most_bytes: 
             content is not accepted. No message holds a password or a token of the address.
         OSError: the temporary file cannot be written; it is removed.
     """
-    adopted, new = _adopt(path), _new_partial(path)
+    adopted, new = _adopt(path), partial_path(path)
     for partial in (adopted, new) if adopted else (new,):
         _download(address, partial, most_bytes)
         try:
@@ -98,8 +97,7 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None], most_bytes: 
                 ) from error
         finally:
             _remove(partial)
-    for left in _left_by_dead_processes(path):
-        left.unlink(missing_ok=True)
+    remove_left(path, own=True)
 
 
 def _download(address: str, partial: Path, most_bytes: int) -> None:
@@ -284,19 +282,14 @@ def _store_etag(partial: Path, etag: str) -> None:
 
 
 def _etag_path(partial: Path) -> Path:
-    return partial.with_suffix(".etag")
-
-
-def _new_partial(path: Path) -> Path:
-    token = f"{HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-    return path.with_name(f".{path.name}.{token}.partial")
+    return partial.with_name(f"{partial.name}.etag")
 
 
 def _adopt(path: Path) -> Path | None:
     """Takes over an ended process's unfinished file; returns the new path, or None without one."""
-    for left in _left_by_dead_processes(path):
+    for left in left_behind(path, own=True):
         if left.suffix == ".partial":
-            ours = _new_partial(path)
+            ours = partial_path(path)
             try:
                 os.replace(left, ours)
                 os.replace(_etag_path(left), _etag_path(ours))
@@ -305,17 +298,6 @@ def _adopt(path: Path) -> Path | None:
             else:
                 return ours
     return None
-
-
-def _left_by_dead_processes(path: Path) -> list[Path]:
-    """Returns the temporary files for `path` that ended processes of this machine left behind."""
-    owner = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(HOST)}-(\d+)-\w+\.(partial|etag)")
-    matches = (owner.fullmatch(left.name) for left in path.parent.iterdir())
-    return [
-        path.with_name(match[0])
-        for match in matches
-        if match and (int(match[1]) == os.getpid() or not is_living(int(match[1])))
-    ]
 
 
 def _remove(partial: Path) -> None:

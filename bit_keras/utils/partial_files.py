@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 # The name of this machine, in a form that can be a part of a file's name.
-HOST = re.sub(r"\W", "_", socket.gethostname())
+_HOST = re.sub(r"\W", "_", socket.gethostname())
 
 
 def partial_path(path: Path, suffix: str = "") -> Path:
@@ -30,23 +30,34 @@ def partial_prefix(path: Path) -> str:
     return f"{_prefix(path)}{os.getpid()}-"
 
 
-def remove_left(path: Path) -> None:
-    """Removes the temporary files and directories that killed processes left beside `path`.
+def left_behind(path: Path, own: bool = False) -> list[Path]:
+    """Returns the temporary files and directories that killed processes left beside `path`.
 
-    Those of living processes, of other machines and for other files stay.
+    Those of living processes, of other machines and for other files are not among them.
+
+    Args:
+        path: where the content belongs in the end.
+        own: if True, those of this process are included.
     """
     pattern = re.compile(rf"{re.escape(_prefix(path))}(\d+)-\w+\.partial(\..*)?", re.DOTALL)
-    with os.scandir(path.parent) as entries:
-        matches = [(entry, pattern.fullmatch(entry.name)) for entry in entries]
-    for entry, match in matches:
-        if match and not is_living(int(match[1])):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                Path(entry.path).unlink(missing_ok=True)
+    matches = (pattern.fullmatch(name) for name in os.listdir(path.parent))
+    return [path.with_name(match[0]) for match in matches if match and _is_left(int(match[1]), own)]
 
 
-def is_living(pid: int) -> bool:
+def remove_left(path: Path, own: bool = False) -> None:
+    """Removes the files and directories that `left_behind` returns."""
+    for left in left_behind(path, own):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _is_left(pid: int, own: bool) -> bool:
+    return own if pid == os.getpid() else not _is_living(pid)
+
+
+def _is_living(pid: int) -> bool:
     """Returns True if a process with this process id is running on this machine."""
     try:
         os.kill(pid, 0)
@@ -58,7 +69,7 @@ def is_living(pid: int) -> bool:
 
 
 def _prefix(path: Path) -> str:
-    return f".{_digest(os.fsencode(path.name))}-{_digest(HOST.encode())}-"
+    return f".{_digest(os.fsencode(path.name))}-{_digest(_HOST.encode())}-"
 
 
 def _digest(content: bytes) -> str:

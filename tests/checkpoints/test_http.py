@@ -15,7 +15,7 @@ from bit_keras import DownloadError
 from bit_keras.checkpoints import cache as cache_room
 from bit_keras.checkpoints import http
 from bit_keras.checkpoints.download import local_file
-from bit_keras.utils.partial_files import HOST
+from bit_keras.utils.partial_files import partial_prefix
 
 PIECE = 1 << 16
 CONTENT = random.Random(0).randbytes(5 * PIECE)
@@ -175,28 +175,30 @@ def test_a_temporary_file_that_is_already_complete(content, server, fetch, monke
 
 
 def test_only_temporary_files_of_dead_local_processes_are_resumed(server, directory):
-    host = HOST
+    path = directory / "file"
+    prefix = partial_prefix(path).removesuffix(f"{os.getpid()}-")
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     owners = {
-        "dead": f"{host}-{dead.pid}-a",
-        "dead too": f"{host}-{dead.pid}-b",
-        "living": f"{host}-{os.getppid()}-a",
-        "elsewhere": f"another.{host}-{dead.pid}-a",
+        "dead": f"{prefix}{dead.pid}-a",
+        "dead too": f"{prefix}{dead.pid}-b",
+        "living": f"{prefix}{os.getppid()}-a",
+        "elsewhere": f"{prefix.replace('-', '-0', 1)}{dead.pid}-a",
     }
     server.files["file"] = CONTENT
-    path = directory / "file"
     http.fetch(server.address + "file", path, lambda partial: None, MOST)
     etag = requests.get(server.address + "file").headers["ETag"]
     for owner in owners.values():
-        (directory / f".file.{owner}.partial").write_bytes(CONTENT[:1000])
-        (directory / f".file.{owner}.etag").write_text(etag)
-    (directory / f".file.{host}-{dead.pid}-c.etag").write_text(etag)
+        (directory / f"{owner}.partial").write_bytes(CONTENT[:1000])
+        (directory / f"{owner}.partial.etag").write_text(etag)
+    (directory / f"{prefix}{dead.pid}-c.partial.etag").write_text(etag)
     http.fetch(server.address + "file", path, lambda partial: os.replace(partial, path), MOST)
     assert path.read_bytes() == CONTENT
     assert server.requests[-1] == 1000
     left = {
-        f".file.{owners[o]}.{kind}" for o in ("living", "elsewhere") for kind in ("partial", "etag")
+        f"{owners[o]}.{kind}"
+        for o in ("living", "elsewhere")
+        for kind in ("partial", "partial.etag")
     }
     assert {file.name for file in directory.iterdir()} == left | {"file"}
 
@@ -298,7 +300,8 @@ def test_a_download_killed_at_any_moment_is_resumed(server, cache, rounds):
             time.sleep(max(moment - 1, 0))
             client.kill()
         path = cache / name
-        partial = next((file for file in cache.glob(f".{name}.*.partial")), None)
+        prefix = partial_prefix(path).removesuffix(f"{os.getpid()}-")
+        partial = next((file for file in cache.glob(f"{prefix}*.partial")), None)
         arrived = path.exists()
         kept.append(partial.stat().st_size if partial else 0)
         assert [file.name for file, _ in cache_room.verify()].count(name) == arrived
@@ -309,6 +312,7 @@ def test_a_download_killed_at_any_moment_is_resumed(server, cache, rounds):
         assert {file.name for file in cache.glob(f"*{name}*")} == {
             name, f"{name}.json", f".{name}.lock",
         }  # fmt: skip
+        assert not list(cache.glob(f"{prefix}*"))
     assert sum(size > 0 for size in kept) > count / 2
 
 
