@@ -1,5 +1,6 @@
 """Computes the memory, the multiply-adds and the time of a training before anything is built."""
 
+import bisect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,6 @@ from bit_keras.models.variants import find_variant
 from bit_keras.utils.integers import check_integer
 
 _GIB = 2**30
-
-# The largest value of the argument `memory_gib` whose number of bytes is still a finite float.
-_MOST_GIB = sys.float_info.max / _GIB
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def cost(
     _check_choice("remat", remat, REMAT)
     _check_range("efficiency", efficiency, 1, "at most 1")
     if memory_gib is not None:
-        _check_range("memory_gib", memory_gib, _MOST_GIB, "finite")
+        _check_range("memory_gib", memory_gib, sys.float_info.max, "finite")
     on = None if device is None else device_of(device)
     speed = None if on is None else efficiency * peak_of(on, dtype)
     net = _network(model, resolution, classes)
@@ -217,15 +215,4 @@ def largest_batch(peak: Callable[[int], float], limit: float) -> int:
     >>> largest_batch(lambda images: 10 + 3 * images, 25)
     5
     """
-    if peak(1) > limit:
-        return 0
-    fits, fails = 1, 2
-    while peak(fails) <= limit:
-        fits, fails = fails, 2 * fails
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        if peak(middle) <= limit:
-            fits = middle
-        else:
-            fails = middle
-    return fits
+    return bisect.bisect_right(range(1, 2**63), limit, key=peak)

@@ -152,11 +152,6 @@ def test_numbers_of_numpy_do_not_overflow():
     assert bit_keras.cost("BiT-M-R50x1", steps=numpys[0], batch_size=numpys[1]) == ours
 
 
-def test_the_largest_finite_memory():
-    most = 1e299  # GiB; a float holds 1.8e308 bytes
-    assert bit_keras.cost("BiT-M-R50x1", memory_gib=most).largest_batch > 1e300
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -174,7 +169,6 @@ def test_the_largest_finite_memory():
         ({"efficiency": 30}, "efficiency must be above 0 and at most 1, got 30"),
         ({"efficiency": float("nan")}, "efficiency must be above 0"),
         ({"memory_gib": 0.0}, "memory_gib must be above 0 and finite, got 0.0"),
-        ({"memory_gib": 1e300}, "memory_gib must be above 0 and finite, got 1e+300"),
         ({"memory_gib": 10**400}, "memory_gib must be"),
         ({"device": 3}, "Unknown device 3; the nearest name is"),
         ({"memory_gib": float("inf")}, "memory_gib must be"),
