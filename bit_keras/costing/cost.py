@@ -127,6 +127,7 @@ def cost(
     if gib is not None:
         fitting = largest_batch(lambda images: _peak(at_peak(images), on), gib * _GIB)
         largest = num_devices * fitting
+    peak_by_remat = {again: _peak(at_peak(share, again), on) for again in REMAT}
     image_flops = _flops(net, remat)
     return Cost(
         resolution=resolution,
@@ -135,8 +136,8 @@ def cost(
         parameters=net.parameters,
         multiply_adds=net.multiply_adds,
         memory=at_peak(share),
-        peak=_peak(at_peak(share), on),
-        peak_by_remat={again: _peak(at_peak(share, again), on) for again in REMAT},
+        peak=peak_by_remat[remat],
+        peak_by_remat=peak_by_remat,
         largest_batch=largest,
         images=None if steps is None else steps * batch_size,
         flops=None if steps is None else steps * batch_size * image_flops,
