@@ -161,7 +161,7 @@ def _segments(network: Network, remat: str | None) -> Iterable[tuple[Unit, ...]]
 
 def _kept(norms: tuple[Preactivation, ...], compute: int) -> int:
     """Returns the bytes of activations that are kept for the backward pass of one image."""
-    padded = sum(norm.padded_elements for norm in norms if norm.is_padded)
+    padded = sum(norm.padded_elements for norm in norms)
     return compute * (2 * sum(norm.elements for norm in norms) + padded)
 
 

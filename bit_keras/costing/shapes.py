@@ -44,28 +44,18 @@ class Preactivation:
     Attributes:
         channels: channels of its input and output.
         side: height and width of its input and output.
-        padded_side: height and width of the convolution's input. If they are larger than `side`,
-            that input is a padded copy of the output.
+        padded_elements: number of elements of the padded copy of its output that the convolution
+            takes; 0 if the convolution takes the output itself.
     """
 
     channels: int
     side: int
-    padded_side: int
+    padded_elements: int = 0
 
     @property
     def elements(self) -> int:
         """Number of elements in the output of the group normalization with ReLU."""
         return self.channels * self.side**2
-
-    @property
-    def padded_elements(self) -> int:
-        """Number of elements in the input of the convolution that follows, with its padding."""
-        return self.channels * self.padded_side**2
-
-    @property
-    def is_padded(self) -> bool:
-        """True if the convolution that follows takes a padded copy of the normalized tensor."""
-        return self.padded_side > self.side
 
 
 @dataclass(frozen=True)
@@ -162,7 +152,7 @@ def network(
             side, channels = unit.convolutions[-1].side, unit.convolutions[-1].filters
             units.append(unit)
         blocks.append(tuple(units))
-    end = Preactivation(channels, side, side)
+    end = Preactivation(channels, side)
     return Network(images, pool_inputs, root, tuple(blocks), end, classes)
 
 
@@ -173,9 +163,9 @@ def _unit(channels: int, filters: int, side: int, stride: int) -> Unit:
     projection = (Convolution(1, channels, wide, small),) if has_projection else ()
     return Unit(
         preactivations=(
-            Preactivation(channels, side, side),
-            Preactivation(filters, side, side + 2 if stride > 1 else side),
-            Preactivation(filters, small, small),
+            Preactivation(channels, side),
+            Preactivation(filters, side, filters * (side + 2) ** 2 if stride > 1 else 0),
+            Preactivation(filters, small),
         ),
         convolutions=(
             *projection,

@@ -35,12 +35,10 @@ def test_it_is_the_built_network(depths, width, pixels):
     assert sorted((n.side, n.channels) for n in norms) == sorted(
         layer.output.shape[2:] for layer in layers_of(model, bit_keras.GroupNormalization)
     )
-    padded = [n.padded_side for n in norms if n.is_padded]
-    pads = [layer.output.shape[1] for layer in layers_of(model, keras.layers.ZeroPadding2D)]
-    assert padded == pads[2:]  # the others are the root's
-    assert [ours.images, ours.pool_inputs] == [
+    padded = [norm.padded_elements for norm in norms if norm.padded_elements]
+    assert [ours.images, ours.pool_inputs, *padded] == [
         layer.output.shape[1] ** 2 * layer.output.shape[3]
-        for layer in layers_of(model, keras.layers.ZeroPadding2D)[:2]
+        for layer in layers_of(model, keras.layers.ZeroPadding2D)
     ]
     flows = [(size := b.shape[1]) * size * b.shape[3] for b in model.unit_boundaries]
     assert [unit.outputs for unit in ours.units] == flows[1:]
