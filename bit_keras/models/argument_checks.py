@@ -1,12 +1,12 @@
 """Checks the arguments of `ResNetV2` and of the functions that build models by name."""
 
-import os
 from collections.abc import Sequence
 from numbers import Real
 
 import keras
 
 from bit_keras.utils.integers import is_positive_integer
+from bit_keras.utils.machine_memory import machine_memory
 
 # The largest allowed number of units in a block. TensorFlow builds this many in half a minute.
 _LARGEST_DEPTH = 1000
@@ -34,7 +34,7 @@ def check_width(width, root_filters: int, groups: int) -> None:
         )
 
 
-def check_size(depths, width, channels: int, classes: int) -> None:
+def check_size(depths, width, root_filters: int, channels: int, classes: int) -> None:
     """Raises a ValueError for a network that is too large or takes too long to build.
 
     A damaged or hostile file can ask for such a network as well as a caller can.
@@ -42,6 +42,7 @@ def check_size(depths, width, channels: int, classes: int) -> None:
     Args:
         depths: the number of units in each block.
         width: the factor of all channel counts.
+        root_filters: the number of filters of the root convolution at width 1.
         channels: the number of channels of the images.
         classes: the size of the head, or 0.
     """
@@ -52,21 +53,16 @@ def check_size(depths, width, channels: int, classes: int) -> None:
         )
     # Of each unit, only the 3 x 3 kernel is counted, which has about half of the unit's weights.
     # The network needs more memory than this estimate.
-    root_filters = int(64 * width)
-    units = sum(int(depth) * 9 * (root_filters << block) ** 2 for block, depth in enumerate(depths))
-    others = 49 * channels * root_filters + 32 * root_filters * classes
-    needed, memory = _BYTES * (units + others), _memory()
+    filters = int(root_filters * width)
+    units = sum(int(depth) * 9 * (filters << block) ** 2 for block, depth in enumerate(depths))
+    others = 49 * channels * filters + 32 * filters * classes
+    needed, memory = _BYTES * (units + others), machine_memory()
     if needed > memory:
         raise ValueError(
             f"depths={tuple(depths)}, width={width:g}, {channels} channels and "
             f"{classes} classes need more than {needed >> 30} GiB for the weights, and this "
             f"machine has {memory >> 30} GiB of memory. Choose a smaller network."
         )
-
-
-def _memory() -> int:
-    """Returns the size of this machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_pooling(pooling) -> None:

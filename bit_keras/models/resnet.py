@@ -245,7 +245,8 @@ class ResNetV2(Model):
         if "images" not in maker.layers:
             maker.add_input(keras_internals.operation_of(source), wide)
 
-        checks.check_size(depths, width, source.shape[-1], classes if include_top else 0)
+        channels, size_of_head = source.shape[-1], classes if include_top else 0
+        checks.check_size(depths, width, ROOT_FILTERS, channels, size_of_head)
         body = _Body(maker.make, width, normalization, standardize, kernel_regularizer, policy)
         endpoints, boundaries = body.build(input_tensor, depths)
         features = maker.make(layers.GlobalAveragePooling2D, dtype=wide, name="features")

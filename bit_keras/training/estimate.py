@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import psutil
 import tensorflow as tf
 
 from bit_keras.costing.cost import Cost, cost
@@ -21,6 +20,7 @@ from bit_keras.models.resnet import ResNetV2
 from bit_keras.training.options import RunOptions
 from bit_keras.training.recipes import UpstreamRule
 from bit_keras.utils.duration import duration
+from bit_keras.utils.machine_memory import machine_memory
 
 _GIB = 2**30
 
@@ -154,7 +154,7 @@ def _fitting(
 
 def _machine_memory() -> int:
     """Returns how many bytes of memory this process may use: the machine's or the container's."""
-    total = psutil.virtual_memory().total
+    total = machine_memory()
     for file in _CONTAINER_LIMITS:
         # Where there is no memory limit, the file of the limit does not exist or holds the word
         # "max".
