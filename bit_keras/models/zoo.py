@@ -5,7 +5,6 @@ import gc
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from bit_keras.checkpoints.cache import forget
 from bit_keras.checkpoints.catalog import CHECKPOINTS, Checkpoint
@@ -78,28 +77,26 @@ def create(
     if pretrained is not False:
         _check_channels(input_shape if input_tensor is None else input_tensor.shape[1:])
     checkpoint, published = _local_path(variant, pretrained)
-    trust = _Discarding(checkpoint) if published else contextlib.nullcontext()
-    head = "match"
-    if checkpoint is not None:
-        with trust:
+    with _no_collection(), _discarding(checkpoint) if published else contextlib.nullcontext():
+        head = "match"
+        if checkpoint is not None:
             contents = read_contents(checkpoint)
             head, classes = _choose_head(contents, classes, include_top, checkpoint)
-    with _no_collection(), contextlib.nullcontext() if checkpoint is None else weights_to_come.on():
-        network = ResNetV2(
-            depths=variant.architecture.depths,
-            width=variant.architecture.width,
-            classes=variant.classes if classes is None else classes,
-            include_top=include_top,
-            input_shape=input_shape,
-            input_tensor=input_tensor,
-            pooling=pooling,
-            classifier_activation=classifier_activation,
-            kernel_regularizer=kernel_regularizer,
-            dtype=dtype,
-            name=name or variant.name.lower().replace("-", "_").replace(".", "_"),
-        )
-    if checkpoint is not None:
-        with _no_collection(), trust:
+        with contextlib.nullcontext() if checkpoint is None else weights_to_come.on():
+            network = ResNetV2(
+                depths=variant.architecture.depths,
+                width=variant.architecture.width,
+                classes=variant.classes if classes is None else classes,
+                include_top=include_top,
+                input_shape=input_shape,
+                input_tensor=input_tensor,
+                pooling=pooling,
+                classifier_activation=classifier_activation,
+                kernel_regularizer=kernel_regularizer,
+                dtype=dtype,
+                name=name or variant.name.lower().replace("-", "_").replace(".", "_"),
+            )
+        if checkpoint is not None:
             load_npz(network, checkpoint, head=head)
     return network
 
@@ -196,18 +193,16 @@ def _download(checkpoint: Checkpoint) -> os.PathLike:
     return local_checkpoint(checkpoint)
 
 
-@dataclass
-class _Discarding(contextlib.AbstractContextManager):
-    """Renames a downloaded weight file if loading it inside `with` raises a CheckpointError."""
-
-    path: os.PathLike
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, CheckpointError):
-            raise CheckpointError(
-                f"{error} The file was downloaded as a published checkpoint. It was renamed to "
-                f"{forget(self.path)}, and the next call downloads it again."
-            ) from error
+@contextlib.contextmanager
+def _discarding(path: os.PathLike) -> Iterator[None]:
+    """Renames a downloaded weight file if loading it in the `with` block raises CheckpointError."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error} The file was downloaded as a published checkpoint. It was renamed to "
+            f"{forget(path)}, and the next call downloads it again."
+        ) from error
 
 
 def _check_include_top(include_top) -> None:
