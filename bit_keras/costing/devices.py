@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from bit_keras.utils.nearest_name import nearest_name
+from bit_keras.utils.nearest_name import unknown_name
 
 # The default share of a device's peak speed that training reaches. By timm 0.6's training rates in
 # mixed precision on an RTX 3090 (results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv) it is
@@ -76,10 +76,7 @@ def device_of(name: str) -> Device:
     for known, device in DEVICES.items():
         if str(name).casefold() == known.casefold():
             return device
-    raise ValueError(
-        f"Unknown device {name!r}; the nearest name is {nearest_name(name, DEVICES)!r}. Expected "
-        f"one of {', '.join(DEVICES)}."
-    )
+    raise unknown_name("device", name, DEVICES)
 
 
 def peak_of(device: Device, dtype: str) -> float:

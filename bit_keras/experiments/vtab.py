@@ -20,7 +20,7 @@ from bit_keras.experiments.vtab_report import (
 from bit_keras.runs import run_directory
 from bit_keras.training.finetune import planned_rule, prepare
 from bit_keras.utils.integers import distinct_integers
-from bit_keras.utils.nearest_name import nearest_name
+from bit_keras.utils.nearest_name import unknown_name
 from bit_keras.utils.printable import print_text
 
 # Two image sizes, one below and one above an area of 96 * 96 pixels, where the BiT-HyperRule
@@ -144,10 +144,7 @@ def _checked_tasks(tasks: Sequence[str] | None) -> list[str]:
         raise ValueError(f"tasks={tasks!r}; expected a list of tasks, or None for all.")
     for key in tasks:
         if key not in TASKS:
-            raise ValueError(
-                f"Unknown task {key!r} of VTAB-1k. Did you mean {nearest_name(key, TASKS)!r}? "
-                f"Known: {', '.join(TASKS)}."
-            )
+            raise unknown_name("task of VTAB-1k", key, TASKS)
     return [key for key in TASKS if key in tasks]
 
 

@@ -13,7 +13,7 @@ from bit_keras.models.preprocessing import class_names
 from bit_keras.models.task_record import class_names_of
 from bit_keras.runs.known_classes import names_of_run
 from bit_keras.runs.trained_model import SavedModel, ZooModel, find_model
-from bit_keras.utils.nearest_name import nearest_name
+from bit_keras.utils.nearest_name import unknown_name
 from bit_keras.utils.printable import print_text
 
 # The suffixes that the options `int8` and `freeze` add to a format's name.
@@ -87,10 +87,7 @@ def _checked_name(form: str, freeze: bool, int8: bool, input_range: Sequence[flo
         ValueError: the format is unknown, or an option does not fit the format.
     """
     if form not in NAMES:
-        raise ValueError(
-            f"format={form!r}: expected one of {', '.join(NAMES)}; the nearest is "
-            f"{nearest_name(form, NAMES)!r}."
-        )
+        raise unknown_name("format", form, NAMES)
     if int8 and f"{form}{_INT8}" not in FORMATS:
         raise ValueError(f"int8 is for litert, not for {form}: leave int8 out.")
     if freeze and f"{form}{_FROZEN}" not in FORMATS:

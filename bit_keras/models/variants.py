@@ -7,7 +7,7 @@ from collections import ChainMap
 from dataclasses import dataclass
 
 from bit_keras.checkpoints.catalog import CHECKPOINTS
-from bit_keras.utils.nearest_name import nearest_name
+from bit_keras.utils.nearest_name import unknown_name
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,5 @@ def find_variant(model: str) -> Variant:
         ValueError: no variant has this name; the message gives the nearest one.
     """
     if model not in NETWORKS:
-        nearest = nearest_name(model, NETWORKS)
-        raise ValueError(
-            f"Unknown model {model!r}; the nearest name is {nearest!r}. "
-            f"Expected one of {', '.join(NETWORKS)}."
-        )
+        raise unknown_name("model", model, NETWORKS)
     return NETWORKS[model]

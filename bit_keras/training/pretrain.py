@@ -30,7 +30,7 @@ from bit_keras.training.preparation import (
 from bit_keras.training.recipes import RECIPES, SIGMOID, SMALL, SOFTMAX, Recipe, UpstreamRule
 from bit_keras.training.run import Result, execute
 from bit_keras.training.upstream import upstream_run
-from bit_keras.utils.nearest_name import nearest_name
+from bit_keras.utils.nearest_name import unknown_name
 
 
 def pretrain(
@@ -195,10 +195,7 @@ def _recipe(name: str | None, model: str | ResNetV2) -> Recipe:
         family = model.rpartition("-")[0] if isinstance(model, str) else SMALL
         return RECIPES.get(family, RECIPES[SMALL])
     if name not in known:
-        raise ValueError(
-            f"Unknown recipe {name!r}; the nearest is {nearest_name(name, known)!r}. Expected one "
-            f"of {', '.join(known)}."
-        )
+        raise unknown_name("recipe", name, known)
     return RECIPES[name]
 
 

@@ -236,7 +236,7 @@ def test_a_signal_stops_the_study_and_the_same_call_continues_it(
         ({"model": "R14x0.5", "pretrained": "none.npz"}, FileNotFoundError, "none.npz"),
         ({"budget": {"crop": 200}}, ValueError, "larger than resize"),
         ({"budget": {"steps": 0}}, ValueError, "steps must be"),
-        ({"tasks": ["dmlb"]}, ValueError, "Did you mean 'dmlab'"),
+        ({"tasks": ["dmlb"]}, ValueError, "the nearest name is 'dmlab'"),
         ({"tasks": []}, ValueError, "expected a list of tasks"),
         ({"tasks": "dmlab"}, ValueError, "expected a list of tasks"),
         ({"seeds": []}, ValueError, "expected one or more distinct integers"),

@@ -68,8 +68,8 @@ def test_a_run_as_litert_with_int8(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format=onx"], "the nearest is 'onnx'"),
-        (["--format=litert_int8"], "expected one of saved_model, litert, onnx"),
+        (["--format=onx"], "the nearest name is 'onnx'"),
+        (["--format=litert_int8"], "Expected one of saved_model, litert, onnx"),
         (["--format=onnx", "--int8"], "int8 is for litert"),
         (["--int8"], "int8 is for litert"),
         (["--format=litert", "--freeze"], "litert is always frozen"),

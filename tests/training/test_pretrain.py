@@ -196,7 +196,7 @@ def test_the_view_is_the_inception_crop(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         ({"model": "BiT-M-R50"}, "the nearest name is"),
-        ({"recipe": "bit-m"}, "Unknown recipe 'bit-m'; the nearest is 'BiT-M'"),
+        ({"recipe": "bit-m"}, "Unknown recipe 'bit-m'; the nearest name is 'BiT-M'"),
         ({"recipe": "distill"}, "Unknown recipe 'distill'"),
         ({"budget": {"steps": 0}}, "steps must be"),
         ({"budget": {"warmup_steps": 6}}, "warmup_steps must be from 0 to 5"),
