@@ -22,7 +22,7 @@ from bit_keras.exporters.saved_model_directory import atomic_directory
 from bit_keras.exporters.saved_model_module import ExportedModule, Serving, frozen_copy
 from bit_keras.hyperrule import HyperRule
 from bit_keras.models.resnet import ResNetV2
-from bit_keras.models.task_record import class_names_of, record_of
+from bit_keras.models.task_record import checked_names, class_names_of, record_of
 from bit_keras.models.variants import ARCHITECTURES
 from bit_keras.utils.integers import check_integer
 from bit_keras.utils.keras_internals import all_layers
@@ -272,11 +272,7 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
             "class_names was given for a model of features, which has no classes. Leave "
             "class_names out."
         )
-    if isinstance(class_names, str):
-        raise ValueError(
-            f"class_names={class_names!r}: expected a list of strings, one for each class."
-        )
-    names = tuple(class_names)
+    names = checked_names(class_names)
     if len(names) != classes:
         raise ValueError(
             f"class_names has {len(names)} names, but the model has {classes} classes; expected "
@@ -285,7 +281,7 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
     for name in names:
         # A class name that was read from a file often still ends with a newline. Such a name is
         # refused.
-        if not isinstance(name, str) or name.splitlines() != [name]:
+        if name.splitlines() != [name]:
             raise ValueError(
                 f"class_names contains {name!r}; expected strings of one line that are not empty. "
                 "serving_bytes returns the empty name for an input that is not an image."
