@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 
+from bit_keras.distribution.replicas import num_samples
 from bit_keras.layers.standardized_conv2d import StandardizedConv2D, ready_kernels
 from bit_keras.utils import keras_internals
 from bit_keras.utils.integers import check_integer
@@ -70,7 +71,7 @@ def split_train_step(model: keras.Model, data: Any, slices: int) -> dict:
 
     is_sum = _is_sum(model)
     batch = keras.utils.unpack_x_y_sample_weight(data)
-    samples = _num_samples(batch)
+    samples = num_samples(batch)
     # XLA needs slices of equal size, because the size must be known when XLA compiles the step.
     count = _number_of_equal(samples, slices) if model.jit_compile else _at_most(samples, slices)
     weights = model.trainable_weights
@@ -198,14 +199,6 @@ def _is_sum(model: keras.Model) -> bool:
             "of the two, or train with batch_split = 1."
         )
     return any(_IS_SUM[reduction] for reduction in reductions)
-
-
-def _num_samples(batch: Any) -> Any:
-    """Returns the number of samples in a batch: an int if it is known, otherwise a tensor."""
-    import tensorflow as tf
-
-    first = next(rows for rows in keras.tree.flatten(batch) if rows is not None)
-    return tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
 
 
 def _at_most(samples: Any, slices: int) -> Any:

@@ -98,3 +98,11 @@ def call_on_samples(call: Callable[[Any], Any], inputs: Any) -> Any:
 
     outputs = call(keras.tree.map_structure(one_at_least, inputs))
     return keras.tree.map_structure(lambda tensor: tensor[:rows], outputs)
+
+
+def num_samples(batch: Any) -> Any:
+    """Returns the number of samples in a batch: an int if it is known, otherwise a tensor."""
+    import tensorflow as tf
+
+    first = next(rows for rows in keras.tree.flatten(batch) if rows is not None)
+    return tf.shape(first)[0] if first.shape[0] is None else first.shape[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from bit_keras.distribution.replicas import reduction, updating
+from bit_keras.distribution.replicas import num_samples, reduction, updating
 from bit_keras.utils import keras_internals
 
 
@@ -41,7 +41,7 @@ def distributed_function(model: keras.Model, step: Callable) -> Callable:
     def step_on_replica(data: Any, share_out: bool) -> Any:
         if share_out:
             data = _share(data)
-        samples.count = _num_samples(data)
+        samples.count = tf.cast(num_samples(data), "float32")
         return step(data)
 
     @tf.autograph.experimental.do_not_convert
@@ -158,13 +158,6 @@ def _share(data: Any) -> Any:
         return tf.boolean_mask(leaf, tf.range(tf.shape(leaf)[0]) % replicas == index)
 
     return keras.tree.map_structure(rows, data)
-
-
-def _num_samples(data: Any) -> Any:
-    import tensorflow as tf
-
-    first = next(leaf for leaf in keras.tree.flatten(data) if leaf is not None)
-    return tf.cast(tf.shape(first)[0], "float32")
 
 
 def _sums_samples(model: keras.Model) -> bool:
