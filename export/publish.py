@@ -62,58 +62,6 @@ _OVERWRITE = flags.DEFINE_bool(
 BUILD = (sys.executable, "-m", "export.build")
 
 
-def publish_all(
-    site: Path,
-    modules: Iterable[Module],
-    overwrite: bool = False,
-    build: Callable[[Module, Path], None] | None = None,
-) -> bool:
-    """Publishes modules into a site, and prints the result for each of them.
-
-    Args:
-        site: the directory of the site; it is created if needed.
-        modules: the modules to publish. If one fails, the others are still published.
-        overwrite: if True, build published modules again and replace them.
-        build: writes a module's parts into an empty directory; the default does this in a new
-            process.
-
-    Returns:
-        True if all modules are published.
-
-    Raises:
-        PublishError: another publisher is working on the site.
-    """
-    failed = False
-    with opened(site):
-        for module in modules:
-            try:
-                print(f"{module.handle}: {publish(site, module, overwrite, build or run_build)}")
-            except (PublishError, OSError) as error:
-                failed = True
-                print(f"{module.handle}: not published. {error}", file=sys.stderr)
-        write_pages(site)
-    return not failed
-
-
-def publish(
-    site: Path, module: Module, overwrite: bool, build: Callable[[Module, Path], None]
-) -> str:
-    """Publishes one module into a locked site; returns a text such as "published already"."""
-    old = published_record(site, module.handle)
-    if old and not overwrite:
-        if old["identity"] != module.identity():
-            raise _immutable(old)
-        if is_intact(site, old):
-            return "published already"
-    with staging(site) as staged:
-        build(module, staged)
-        new = read_record(staged / RECORD)
-        if old and not overwrite and new["archive"] != old["archive"]:
-            raise _immutable(old)
-        place_module(site, staged)
-    return f"{'replaced' if old and overwrite else 'published'}, {new['archive']['bytes']} bytes"
-
-
 def run_build(module: Module, directory: Path) -> None:
     """Builds the files of a module in a new process.
 
@@ -152,6 +100,58 @@ def run_build(module: Module, directory: Path) -> None:
         )
     if status:
         raise PublishError(f"The build failed because of a fault in the program:\n{said}")
+
+
+def publish_all(
+    site: Path,
+    modules: Iterable[Module],
+    overwrite: bool = False,
+    build: Callable[[Module, Path], None] = run_build,
+) -> bool:
+    """Publishes modules into a site, and prints the result for each of them.
+
+    Args:
+        site: the directory of the site; it is created if needed.
+        modules: the modules to publish. If one fails, the others are still published.
+        overwrite: if True, build published modules again and replace them.
+        build: writes a module's parts into an empty directory; the default does this in a new
+            process.
+
+    Returns:
+        True if all modules are published.
+
+    Raises:
+        PublishError: another publisher is working on the site.
+    """
+    failed = False
+    with opened(site):
+        for module in modules:
+            try:
+                print(f"{module.handle}: {publish(site, module, overwrite, build)}")
+            except (PublishError, OSError) as error:
+                failed = True
+                print(f"{module.handle}: not published. {error}", file=sys.stderr)
+        write_pages(site)
+    return not failed
+
+
+def publish(
+    site: Path, module: Module, overwrite: bool, build: Callable[[Module, Path], None]
+) -> str:
+    """Publishes one module into a locked site; returns a text such as "published already"."""
+    old = published_record(site, module.handle)
+    if old and not overwrite:
+        if old["identity"] != module.identity():
+            raise _immutable(old)
+        if is_intact(site, old):
+            return "published already"
+    with staging(site) as staged:
+        build(module, staged)
+        new = read_record(staged / RECORD)
+        if old and not overwrite and new["archive"] != old["archive"]:
+            raise _immutable(old)
+        place_module(site, staged)
+    return f"{'replaced' if old and overwrite else 'published'}, {new['archive']['bytes']} bytes"
 
 
 def _immutable(record: dict) -> PublishError:
