@@ -51,7 +51,10 @@ def check_address(address: str) -> None:
     except ValueError:
         # The ValueError is not shown, because it quotes the text that was taken for a port, which
         # may be part of a password.
-        problem = "has a port that is no number up to 65535, or brackets without an IPv6 address"
+        problem = (
+            "has a port that is not a number from 0 to 65535, or brackets that do not hold an IPv6 "
+            "address"
+        )
     if problem:
         raise DownloadError(
             f"{without_secrets(address)} {problem}, so it cannot be fetched. Expected an address "

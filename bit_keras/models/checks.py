@@ -49,8 +49,8 @@ def _problem(images: Any, wanted: Any) -> str | None:
     if len(shape) == 3:
         return (
             f"got an input of shape {shape}; {expected}. A single image needs an axis for the "
-            "batch: image[None]. (fit, evaluate and predict cut what they get along its first "
-            "axis.)"
+            "batch: image[None]. (fit, evaluate and predict split their input into batches along "
+            "its first axis.)"
         )
     if len(shape) == 4 and None not in (shape[-1], channels) and shape[-1] != channels:
         advice = _TO_RGB.get(shape[-1], "") if channels == 3 else ""
@@ -61,7 +61,7 @@ def _problem(images: Any, wanted: Any) -> str | None:
     if "int" in dtype and keras.backend.is_float_dtype(wanted.dtype):
         return (
             f"got {dtype} images; expected floats in [-1, 1]. Pass "
-            "bit_keras.preprocess_input(images), which makes them of pixels from 0 to 255."
+            "bit_keras.preprocess_input(images), which converts pixels from 0 to 255 to this range."
         )
     return None
 
@@ -133,8 +133,8 @@ def _check_label_type(labels: Any, loss: str) -> None:
     dtype = getattr(dtype, "name", str(dtype))  # A torch.dtype has no name, so its text is used.
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool", "torch.")):
         raise ValueError(
-            f"Labels of dtype {dtype} do not fit {loss}. Expected numbers. To convert names of "
-            "classes to numbers, use names, labels = numpy.unique(labels, return_inverse=True)."
+            f"Labels of dtype {dtype} do not fit {loss}. Expected numbers. To convert class names "
+            "to numbers, call names, labels = numpy.unique(labels, return_inverse=True)."
         )
 
 
