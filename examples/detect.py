@@ -3,10 +3,10 @@
     python examples/detect.py
     python examples/detect.py --model runs/R14x0.5-digits/model.keras
 
-A scene is a black canvas with one to five handwritten digits of many sizes; no digit of the scenes
-to test on is in one to train on. The measure is COCO's mean average precision, which pycocotools
-counts. From random weights, or from those of a classifier; less than four minutes on two
-cores. Saves detect.png.
+A scene is a black canvas with one to five handwritten digits of many sizes. The digits of the test
+scenes are not in the training scenes. The measure is COCO's mean average precision, which
+pycocotools computes. The training starts from random weights, or from those of a classifier, and
+takes less than four minutes on two cores. Saves detect.png.
 """
 
 import contextlib
@@ -60,8 +60,8 @@ def compose(inks, labels, number, seed):
     Args:
         inks: uint8 `[m, 8, 8]`, the digits.
         labels: integers `[m]`.
-        number: of scenes.
-        seed: of what is drawn at random.
+        number: number of scenes.
+        seed: seed of the random positions, sizes and digits.
 
     Returns:
         Scenes, uint8 `[number, SIDE, SIDE, 3]`, and a dict of their "boxes",
@@ -117,8 +117,8 @@ def detector(backbone):
             strides=[8, 16, 32, 64, 128],
             clip_boxes=True,
         ),
-        # Heads of one layer instead of three are enough for digits. At first every score is to be
-        # 1 %, as most anchors hold nothing (arXiv 1708.02002, section 4.1).
+        # Heads of one layer instead of three are enough for digits. The bias makes every score 1 %
+        # at first, because most anchors hold no object (arXiv 1708.02002, section 4.1).
         classification_head=keras_cv.models.retinanet.PredictionHead(
             9 * 10, keras.initializers.Constant(-np.log(99)), num_conv_layers=1
         ),

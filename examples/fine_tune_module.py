@@ -3,7 +3,8 @@
     python examples/fine_tune_module.py
     python examples/fine_tune_module.py --module https://tfhub.dev/google/bit/m-r50x1/1
 
-The module can be anybody's: the path of a directory, or an address that tensorflow_hub resolves.
+Any reusable SavedModel will do: give the path of a directory, or an address that tensorflow_hub
+resolves.
 Without --module it is a small network with random weights that this program exports first; that
 takes half a minute on two cores. `hub.KerasLayer`, which Keras 3 does not take, does the same in
 fine_tune_module_tf_keras.py.

@@ -47,8 +47,8 @@ def grad_cam(model, images, classes, endpoint):
     Args:
         model: a bit_keras.ResNetV2 with a head.
         images: float32 `[n, height, width, channels]` in [-1, 1].
-        classes: integers `[n]`: of whose logit, for each image.
-        endpoint: key of `model.endpoints`, of a map.
+        classes: integers `[n]`: for each image, the class whose logit is explained.
+        endpoint: a key of `model.endpoints` whose tensor is a feature map.
 
     Returns:
         Heat maps `[n, height / stride, width / stride]`, 0 and above; they have no unit.

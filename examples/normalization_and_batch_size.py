@@ -6,12 +6,12 @@ Four small networks, with group or batch normalization, with and without weight 
 are pre-trained on five classes of Fashion-MNIST in large and in small batches, over equally many
 images at a learning rate that is linear in the batch. Each is then fine-tuned on a few images a
 class of the other five classes, beside the same network from random weights. This is an analogue
-of section 4.3 of the paper (arXiv 1912.11370) on a far smaller scale, and no reproduction.
+of section 4.3 of the paper (arXiv 1912.11370) on a far smaller scale, not a reproduction.
 
-It needs 22 minutes of processor time, and took 43 on two cores with much other work. Stopped, the
-same command goes on. It writes results.json, table.md and normalization_and_batch_size.png.
-Fashion-MNIST (MIT licence) is read from Debian's package dataset-fashion-mnist where that is
-installed, and else downloaded by Keras (30 MB).
+It needs 22 minutes of processor time, and took 43 minutes on two cores with much other work. If it
+was stopped, the same command continues. It writes results.json, table.md and
+normalization_and_batch_size.png. Fashion-MNIST (MIT licence) is read from Debian's package
+dataset-fashion-mnist where that is installed, and else downloaded by Keras (30 MB).
 """
 
 import gzip
@@ -34,11 +34,11 @@ _RATE = flags.DEFINE_float("rate", 0.06, "Learning rate of pre-training, for 128
 _SHOTS = flags.DEFINE_list("shots", ["5", "10"], "Images a class to fine-tune on.")
 _STEPS = flags.DEFINE_integer("steps", 60, "Steps of fine-tuning, of 25 images each.")
 _TRANSFER_RATE = flags.DEFINE_float("transfer_rate", 0.03, "Learning rate of fine-tuning.")
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "A run of all for each.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds; each repeats all trainings.")
 _DATA = flags.DEFINE_string(
     "fashion_mnist", "/usr/share/datasets/fashion-mnist", "Directory of the files *-ubyte.gz."
 )
-_OUTPUT = flags.DEFINE_string("output", "normalization_results", "Directory of what is written.")
+_OUTPUT = flags.DEFINE_string("output", "normalization_results", "Directory for the results.")
 
 # Names of the flags that change the numbers of a run; the seed changes them too.
 SETTINGS = ("images", "large_batch", "small_batch", "rate", "shots", "steps", "transfer_rate")
@@ -222,7 +222,7 @@ def read_results(path, settings):
         return {"settings": settings, "runs": []}
     results = json.loads(path.read_text())
     if results["settings"] != settings:
-        raise SystemExit(f"{path} is of other settings. Name another --output, or remove it.")
+        raise SystemExit(f"{path} is from other settings. Name another --output, or remove it.")
     return results
 
 

@@ -3,8 +3,8 @@
     python examples/serve_bytes.py
 
 Trains for a few seconds, so that it gets some digits right, writes a SavedModel and calls its
-signature `serving_bytes` as a server would: it takes PNG or JPEG files as they are, in any size,
-and has decoding, resizing and the range of the pixels inside. Half a minute on two cores.
+signature `serving_bytes` as a server would, with PNG or JPEG files of any size. The signature
+itself decodes, resizes and scales the images. Takes half a minute on two cores.
 """
 
 import keras

@@ -2,9 +2,9 @@
 
     python examples/train_digits.py
 
-No download and no pretrained weights: from random ones, at a rate ten times that of the
-BiT-HyperRule, it gets 98 % of the test images right after half a minute on two cores. With
-pretrained weights the same lines fine-tune: build `bit_keras.BiT_M_R50x1(pretrained=True,
+The program downloads nothing. The network starts from random weights, at ten times the learning
+rate of the BiT-HyperRule, and classifies 98 % of the test images correctly after half a minute on
+two cores. To fine-tune pretrained weights instead, build `bit_keras.BiT_M_R50x1(pretrained=True,
 classes=10)` and take the numbers from `bit_keras.HyperRule.for_task`.
 """
 

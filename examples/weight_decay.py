@@ -2,10 +2,10 @@
 
     python examples/weight_decay.py [--strategy mirrored]
 
-A penalty of half of DECAY times the squares of all kernels, as stored, adds to the loss. What a
-standardized convolution computes does not depend on the size of its kernel: there the penalty makes
-kernels smaller, and steps on them larger. From random weights; less than a minute on two cores.
-Saves weight_decay.png.
+The loss gets a penalty: DECAY / 2 times the sum of the squares of all stored kernels. The output of
+a standardized convolution does not depend on the scale of its kernel, so there the penalty only
+shrinks the kernel, and each step then changes it more. The training starts from random weights and
+takes less than a minute on two cores. Saves weight_decay.png.
 """
 
 import keras
