@@ -121,8 +121,10 @@ def main(module: str, directory: str) -> int:
     """Builds the module that a JSON file describes; returns the exit status."""
     threading.Thread(target=_end_with_the_publisher, daemon=True).start()
     values = json.loads(Path(module).read_text("utf-8"))
-    if values["class_names"] is not None:
-        values["class_names"] = tuple(values["class_names"])
+    # JSON has lists in the place of tuples.
+    for name in ("class_names", "model_range"):
+        if values[name] is not None:
+            values[name] = tuple(values[name])
     try:
         build(Module(**values), Path(directory))
     except (PublishError, RuntimeError, ValueError, OSError, ImportError) as error:

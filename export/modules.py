@@ -15,6 +15,9 @@ _ZOO_LICENCE = "Apache-2.0"
 
 _NOT_STATED = "not stated"
 
+# The values of black and white in the images that a network of BiT takes.
+_NETWORK_RANGE = (-1.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Module:
@@ -61,6 +64,12 @@ class Module:
     def identity(self) -> str:
         """Returns the sha256 of all that determines a module's content but software versions."""
         values = {**asdict(self), "weights": self.source}
+        # Two entries are left out where they have no effect, because the modules that an earlier
+        # version published were identified without them.
+        if self.background == "white":
+            del values["background"]
+        if self.model_range in (None, _NETWORK_RANGE):
+            del values["model_range"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -214,7 +223,7 @@ def _of_saved(weights: str, handle: str | None, own: dict) -> Module:
     own["image_size"] = own["image_size"] or source.crop
     own["background"] = source.background
     # Every run trains on images in [-1, 1], whatever its model's layers make of them.
-    own["model_range"] = None if source.task is None else (-1.0, 1.0)
+    own["model_range"] = None if source.task is None else _NETWORK_RANGE
     return Module(handle, model=None, weights=str(path), sha256=sha256(path), **own)
 
 
