@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from bit_keras.evaluation.predictions import check_input
-from bit_keras.exporters.engines import first_line, library, threads
+from bit_keras.exporters.engines import library, threads
 from bit_keras.exporters.outputs import outputs_of
 from bit_keras.models.pixel_range import NETWORK_RANGE
 from bit_keras.models.task_record import class_names_of
 from bit_keras.training.preparation import state_digest
 from bit_keras.utils.integers import check_integer
+from bit_keras.utils.printable import first_line
 
 LOGITS, FEATURES, BOTH = "logits", "features", "both"
 
