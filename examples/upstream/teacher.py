@@ -30,7 +30,7 @@ class FeaturesAndLogits(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.network.extract_features(images).mean(dim=(2, 3))
-        return features, self.network._fc(features)
+        return features, self.network.get_submodule("_fc")(features)
 
 
 def main(_: list[str]) -> None:
