@@ -1,6 +1,5 @@
 """Prepares a run: chooses the devices, holds out examples and builds the network."""
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -169,11 +168,15 @@ def build_network(
             f"dtype={options.dtype!r} was asked for, but the network was built with "
             f"{model.dtype_policy.name!r}. Build it with dtype={options.dtype!r}."
         )
-    # `get_config` raises a ValueError now, and not after the training, if a network of bit_keras
-    # cannot be saved. The NotImplementedError that Keras raises for some model classes of the
-    # caller's own is ignored.
-    with contextlib.suppress(NotImplementedError):
+    try:
+        # A network of bit_keras raises a ValueError here if it cannot be saved.
         model.get_config()
+    except NotImplementedError as error:
+        raise ValueError(
+            f"Model {model.name!r} could not be saved after the training: Keras finds no "
+            f"configuration of its class {type(model).__name__}. Define get_config and from_config "
+            "in the class (https://keras.io/guides/serialization_and_saving)."
+        ) from error
     return model
 
 

@@ -52,3 +52,23 @@ def test_another_backend(recipe, tmp_path, monkeypatch):
 def test_what_is_no_model(recipe, tmp_path):
     with pytest.raises(TypeError, match=r"The model is a ndarray; expected a name"):
         recipe(IMAGES, "digits", tmp_path / "run")
+
+
+class Unsaveable(keras.Model):
+    """A model that Keras cannot save, because an argument of its class cannot be serialized."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.body = quick(10)
+        self.given = given
+
+    def call(self, images):
+        return self.body(images)
+
+
+def test_a_network_that_could_not_be_saved_is_refused_before_the_training(tmp_path):
+    model = Unsaveable(lambda images: images)
+    model.build((None, 16, 16, 3))
+    with pytest.raises(ValueError, match=r"could not be saved after.*Define get_config"):
+        bit_keras.finetune(model, "digits", output_dir=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
