@@ -16,7 +16,7 @@ OUTPUT_DIR has then
   of these; pictures that are nearly equal are removed.
 
 The same packages and the same flags give the same pictures, whatever the number of processes: the
-digest in sources.json says so. A second call with other --downstream only compares again.
+digest in sources.json says so. A second call with --downstream only compares, and removes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 
 import clip_art
 import icons
+import nearest
 import wallpapers
 from absl import app, flags
 from drawing import in_processes
@@ -61,17 +62,16 @@ def main(_: list[str]) -> None:
     output = Path(OUTPUT.value)
     began = time.monotonic()
     pictures, left_out, about = _drawn(output)
+    same = nearest.earlier(output)["removed"]
     if DOWNSTREAM.value:
-        # It imports bit_keras, and with it TensorFlow.
-        import nearest
-
-        same = nearest.check(output, [picture.path for picture in pictures], DOWNSTREAM.value)
-        for picture in pictures:
-            if picture.path in same:
-                (output / picture.path).unlink(missing_ok=True)
-                reason = f"nearly equal to a picture of {same[picture.path]}"
-                left_out[picture.source, picture.part, reason] += 1
-        pictures = [picture for picture in pictures if picture.path not in same]
+        paths = [picture.path for picture in pictures if picture.path not in same]
+        same = nearest.check(output, paths, DOWNSTREAM.value)
+    for picture in pictures:
+        if picture.path in same:
+            (output / picture.path).unlink(missing_ok=True)
+            reason = f"nearly equal to a picture of {same[picture.path]}"
+            left_out[picture.source, picture.part, reason] += 1
+    pictures = [picture for picture in pictures if picture.path not in same]
     digest = write_tables(output, pictures, left_out, about, AT_LEAST.value)
     counts = Counter(picture.source for picture in pictures)
     print(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from clipart import is_held_out
+from clipart_names import PICKED
 from colours import brightness, ground
 from outcome import Outcome, evenly_thinned, generator, shard, write
 from PIL import Image
@@ -20,9 +21,16 @@ from PIL import Image
 _LEFT_OUT = {
     "signs_and_symbols/flags": "flag",
     "logos": "logo",
+    "decorations": "folders of the task clipart",
+    "science": "folders of the task clipart",
+    "signs_and_symbols/clocks": "folders of the task clipart",
+    "signs_and_symbols/weather": "folders of the task clipart",
     "unsorted/duplicates": "the same drawing as another",
     "buttons/flags": "flag",
 }
+
+# Single pictures of the task "clipart" from other folders: the beginnings of their paths.
+_PICKED = tuple(" ".join(PICKED.values()).split())
 
 _FLAG_NAMES = re.compile(r"(^|[^a-z])flags?([^a-z]|$)|^argentina", re.IGNORECASE)
 
@@ -95,6 +103,8 @@ def collect(root: Path, most: int | None, seed: int) -> tuple[list[Drawing], lis
 def draw(drawing: Drawing, number: int, output: Path, seed: int) -> list[Outcome]:
     """Writes a picture on white and on grounds of random colours."""
     named = Outcome("clipart", drawing.part, name=drawing.path)
+    # Pillow refuses pictures of more pixels than this, even to say how many they have.
+    Image.MAX_IMAGE_PIXELS = None
     try:
         with Image.open(drawing.root / drawing.path) as opened:
             if opened.width * opened.height > MOST_PIXELS:
@@ -128,7 +138,7 @@ def draw(drawing: Drawing, number: int, output: Path, seed: int) -> list[Outcome
 
 
 def _why_not(path: str) -> str:
-    if is_held_out(path):
+    if is_held_out(path) or path.startswith(_PICKED):
         return "folders of the task clipart"
     for folder, reason in _LEFT_OUT.items():
         if path.startswith(folder + "/"):

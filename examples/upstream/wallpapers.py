@@ -116,7 +116,7 @@ def draw(wallpaper: Wallpaper, number: int, output: Path, seed: int) -> list[Out
         stream = io.BytesIO()
         tile.save(stream, "JPEG", quality=92)
         stem = re.sub("[^A-Za-z0-9]+", "-", wallpaper.name.rsplit(".", 1)[0])[-60:]
-        path = shard("wallpapers", number * TILES + index, f"{stem}.jpg")
+        path = shard("wallpapers", number * wallpaper.tiles + index, f"{stem}.jpg")
         digest = write(output, path, stream.getvalue())
         written.append(dataclasses.replace(named, path=path, sha256=digest))
     return written
