@@ -213,7 +213,8 @@ def test_a_copy_of_a_downstream_picture_is_removed(build, tmp_path, capsys):
     correlation, _, path = digits["nearest"][0]
     assert correlation > 0.99
     assert "copied" in path
-    assert Image.open("out/nearest.png").height > 50
+    with Image.open("out/nearest.png") as sheet:
+        assert sheet.height > 50
     # A later call knows what was removed.
     assert build("out", "--limit=45")["digest"] == after["digest"]
 
