@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 
 
 def array_examples(images, labels, known=True):

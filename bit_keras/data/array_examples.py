@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from bit_keras.data.tasks import Examples
+from bit_keras.data.examples import Examples
 
 
 def array_examples(images: np.ndarray, labels: np.ndarray) -> Examples:

@@ -15,7 +15,8 @@ from absl import logging
 from tqdm import tqdm
 
 from bit_keras.data.decoding import decode
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.utils.regular_file import read_regular_file
 
 # The exceptions that TensorFlow raises when it fails to read a file, to parse a record, to check a

@@ -15,8 +15,9 @@ import tensorflow as tf
 from bit_keras.data import subsets
 from bit_keras.data.corrupt_images import decode_all
 from bit_keras.data.decoding import colour_of
+from bit_keras.data.examples import Examples
 from bit_keras.data.image_files import not_regular
-from bit_keras.data.tasks import TYPICAL_SIZE, Examples, Task
+from bit_keras.data.tasks import TYPICAL_SIZE, Task
 from bit_keras.utils.regular_file import check_regular_file
 from bit_keras.utils.text_file import read_text
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from bit_keras.data.corrupt_images import remember_source
 from bit_keras.data.decoding import decode
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.data.transforms import Mix, View, mixup, preprocess, resize
 from bit_keras.hyperrule import HyperRule
 

@@ -19,7 +19,8 @@ from google.protobuf.message import DecodeError
 
 from bit_keras.data import subsets
 from bit_keras.data.decoding import colour_of
-from bit_keras.data.tasks import TYPICAL_SIZE, Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import TYPICAL_SIZE, Task
 from bit_keras.data.transforms import checked_label
 from bit_keras.utils.text_file import read_text
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.utils.integers import check_integer
 
 # The random choices of this file are seeded with the user's seed and one of these numbers, so that

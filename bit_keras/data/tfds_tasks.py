@@ -16,7 +16,8 @@ from absl import logging
 
 from bit_keras.data import tfds_builder, transforms
 from bit_keras.data.decoding import composite, decode
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder, DatasetInfo

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.evaluation.predictions import check_input, predict_test_images
 from bit_keras.models.model import Model
 from bit_keras.models.resnet import ResNetV2

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.data.tasks import task as task_of_name
 from bit_keras.data.vtab import NUM_TRAIN, NUM_VALIDATION, TASKS
 from bit_keras.experiments.repeated_runs import StudyRun, release, train_missing

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from bit_keras.data import subsets
 from bit_keras.data.class_names import matched_for_training
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.distribution.strategy import strategy as strategy_of_name
 from bit_keras.hyperrule import HyperRule
 from bit_keras.models import zoo

@@ -10,7 +10,8 @@ import keras
 
 from bit_keras.data import keras_cv_augmentation as augmentations
 from bit_keras.data import subsets
-from bit_keras.data.tasks import Examples, Task, as_task, pretraining_task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task, as_task, pretraining_task
 from bit_keras.evaluation.metrics import precision_at_one
 from bit_keras.evaluation.predictions import check_classifier
 from bit_keras.models.resnet import ResNetV2

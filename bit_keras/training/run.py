@@ -13,7 +13,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.evaluation.plots import plot_learning_curve, without_losing_results
 from bit_keras.hyperrule import HyperRule
 from bit_keras.models.task_record import record_of, remember

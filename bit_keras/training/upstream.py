@@ -10,7 +10,8 @@ import tensorflow as tf
 from bit_keras.checkpoints.npz import save_npz
 from bit_keras.data import pipeline
 from bit_keras.data.corrupt_images import naming_unreadable
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.data.transforms import inception_view
 from bit_keras.evaluation.predictions import BATCH_SIZE
 from bit_keras.models.model import Model

@@ -23,7 +23,8 @@ from absl import app, flags
 from photographs import jpegs
 
 from bit_keras.data import pipeline
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.hyperrule import HyperRule
 
 _ROUNDS = flags.DEFINE_integer("rounds", 31, "How often each is timed.")

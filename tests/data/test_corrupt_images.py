@@ -9,7 +9,8 @@ from array_tasks import array_task
 
 from bit_keras.data import corrupt_images, pipeline, records
 from bit_keras.data.corrupt_images import naming_unreadable
-from bit_keras.data.tasks import Examples, Task, pretraining_task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task, pretraining_task
 from bit_keras.data.transforms import inception_view
 from bit_keras.training.recipes import RECIPES
 

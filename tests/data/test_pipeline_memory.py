@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from bit_keras.data import pipeline
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.hyperrule import HyperRule
 
 # Of small batches TensorFlow makes up to 16 at once, so that a slow image keeps no core waiting

@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 import bit_keras
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 
 CLASSES = 3
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from bit_keras.data.tasks import Examples, Task
+from bit_keras.data.examples import Examples
+from bit_keras.data.tasks import Task
 from bit_keras.evaluation.confusion import (
     confusion_matrix,
     most_frequent_confusions,

@@ -11,7 +11,7 @@ import tensorflow as tf
 from array_tasks import array_task
 from PIL import Image
 
-from bit_keras.data.tasks import Examples
+from bit_keras.data.examples import Examples
 
 FILES = {
     "config.json",
