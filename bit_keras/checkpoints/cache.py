@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from bit_keras.checkpoints.address import without_secrets
+from bit_keras.checkpoints.address import shown_address
 from bit_keras.utils.atomic_file import atomic_write
+from bit_keras.utils.regular_file import SpecialFileError, check_regular_file, read_regular_file
 
 # The longest step, in nanoseconds, in which a file system counts modification times: FAT counts in
 # steps of two seconds.
@@ -87,8 +88,8 @@ def read_record(path: Path) -> Record | None:
     A record that cannot be read is returned as one that fits no file.
     """
     try:
-        found = Record(**json.loads(_record_path(path).read_text()))
-        record = replace(found, address=without_secrets(found.address))
+        found = Record(**json.loads(read_regular_file(_record_path(path))))
+        record = replace(found, address=shown_address(found.address))
         # Earlier versions of bit_keras recorded passwords and tokens in addresses, so the record is
         # written again without them.
         if record != found:
@@ -112,7 +113,11 @@ def make_record(path: Path, address: str) -> Record:
 
     The marks of a change are left out if the file was modified too recently for a coming change
     to show in its modification time, or while it was being read.
+
+    Raises:
+        SpecialFileError: the path is a FIFO, a folder or something else that is not a file.
     """
+    check_regular_file(path)
     start = time.time_ns()
     with open(path, "rb") as file:
         before = os.fstat(file.fileno())
@@ -173,7 +178,10 @@ def verify() -> Iterator[tuple[Path, str]]:
         if record is None:
             yield path, "no record"
         else:
-            fits = make_record(path, record.address).fits(record)
+            try:
+                fits = make_record(path, record.address).fits(record)
+            except SpecialFileError:
+                fits = False
             yield path, "unchanged" if fits else "changed"
 
 

@@ -21,11 +21,12 @@ from absl import logging
 from filelock import FileLock
 
 from bit_keras.checkpoints import cache, http
-from bit_keras.checkpoints.address import address_of, check_address, without_secrets
+from bit_keras.checkpoints.address import address_of, check_address, shown_address
 from bit_keras.checkpoints.archive import Archive
 from bit_keras.checkpoints.catalog import Checkpoint
 from bit_keras.checkpoints.errors import DownloadError
 from bit_keras.checkpoints.reachable import problem_of_connection
+from bit_keras.utils.regular_file import SpecialFileError
 
 # Values of $BIT_KERAS_OFFLINE that allow connections; every other value forbids them.
 _ONLINE = ("", "0", "false", "no", "off")
@@ -85,7 +86,7 @@ def local_file(file: str, check: Callable[[Path], None], size: int | None = None
 
     def examine(candidate: Path) -> cache.Record:
         check(candidate)
-        record = cache.make_record(candidate, without_secrets(address))
+        record = cache.make_record(candidate, shown_address(address))
         first = cache.read_record(path)
         if first and first.sha256 not in ("", record.sha256):
             raise ValueError(
@@ -152,7 +153,7 @@ def _is_usable(path: Path, examine: Callable[[Path], cache.Record]) -> bool:
                 return False
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except ValueError as error:
+    except (ValueError, SpecialFileError) as error:
         raise DownloadError(
             f"{path} was placed in the cache by hand and is not the file that belongs there. "
             f"Remove it, or put the right file there. What is wrong: {error}"
@@ -182,7 +183,7 @@ def _offline_message(problem: str, address: str, path: Path, size: int | None) -
     bytes_ = f" ({size:,} bytes)" if size else ""
     return (
         f"{_missing(path)}, and {problem}. On a machine with a network fetch "
-        f"{without_secrets(address)}{bytes_}, and put it at {path}. "
+        f"{shown_address(address)}{bytes_}, and put it at {path}. "
         "(bit-keras models --where prints the places of all files.)"
     )
 

@@ -14,9 +14,10 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from bit_keras.checkpoints.address import check_address, without_secrets
+from bit_keras.checkpoints.address import check_address, shown_address, without_secrets
 from bit_keras.checkpoints.errors import DownloadError
 from bit_keras.utils.partial_files import left_behind, partial_path, remove_left
+from bit_keras.utils.regular_file import SpecialFileError, read_regular_file
 
 # Timeouts in seconds: for the connection, and for each read of the response's body.
 TIMEOUT = (10, 60)
@@ -93,7 +94,7 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None], most_bytes: 
             # address is downloaded again from the start.
             if partial is new:
                 raise DownloadError(
-                    f"{without_secrets(address)} did not give the file that was asked for: {error}"
+                    f"{shown_address(address)} did not give the file that was asked for: {error}"
                 ) from error
         finally:
             _remove(partial)
@@ -102,7 +103,7 @@ def fetch(address: str, path: Path, accept: Callable[[Path], None], most_bytes: 
 
 def _download(address: str, partial: Path, most_bytes: int) -> None:
     """Downloads an address; after a failure, tries again and resumes the unfinished download."""
-    shown = without_secrets(address)
+    shown = shown_address(address)
     for pause in (*PAUSES, None):
         try:
             _try_once(address, partial, most_bytes)
@@ -179,7 +180,7 @@ def _try_once(address: str, partial: Path, most_bytes: int) -> None:
 def _check_size(address: str, size: int, most_bytes: int) -> None:
     if size > most_bytes:
         raise DownloadError(
-            f"{without_secrets(address)} gives at least {size:,} bytes, but expected were at most "
+            f"{shown_address(address)} gives at least {size:,} bytes, but expected were at most "
             f"{most_bytes:,}. Check the address ($BIT_KERAS_BASE_URL)."
         )
 
@@ -202,7 +203,7 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
     """Sends a request, follows redirects, and returns a response with status 200, 206 or 416."""
     for _ in range(_MAX_REDIRECTS + 1):
         check_address(address)
-        shown = without_secrets(address)
+        shown = shown_address(address)
         try:
             response = _Session().get(address, headers=headers, stream=True, timeout=TIMEOUT)
         except (urllib3.exceptions.LocationValueError, UnicodeError) as error:
@@ -218,7 +219,7 @@ def _open(address: str, headers: dict[str, str]) -> requests.Response:
             raise DownloadError(f"{shown} redirects to an address that is not valid.") from None
         if urlsplit(address).scheme == "https" and urlsplit(target).scheme != "https":
             raise DownloadError(
-                f"{shown} redirects to {without_secrets(target)}, which is refused because it is "
+                f"{shown} redirects to {shown_address(target)}, which is refused because it is "
                 "not encrypted"
             )
         address = target
@@ -258,9 +259,9 @@ def _is_rest(response: requests.Response, have: int, etag: str) -> bool:
 def _progress(partial: Path) -> tuple[int, str]:
     """Returns a temporary file's size and ETag, or 0 and "" if its ETag is unknown."""
     try:
-        etag = _etag_path(partial).read_text("ascii")
+        etag = read_regular_file(_etag_path(partial)).decode("ascii")
         return (partial.stat().st_size, etag) if _ETAG.fullmatch(etag) else (0, "")
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (FileNotFoundError, SpecialFileError, UnicodeDecodeError):
         return 0, ""
 
 

@@ -3,7 +3,7 @@
 from absl import flags
 
 from bit_keras.checkpoints import cache
-from bit_keras.checkpoints.address import address_of, without_secrets
+from bit_keras.checkpoints.address import address_of, shown_address
 from bit_keras.checkpoints.catalog import CHECKPOINTS, Checkpoint
 from bit_keras.cli.flags import SWITCH, Command
 from bit_keras.models.variants import VARIANTS, find_variant, list_checkpoints
@@ -84,7 +84,7 @@ def print_model(name: str) -> None:
     if not names:
         print(f"The weights of {name} were never released.")
         return
-    print_text(f"downloaded from: {without_secrets(address_of(''))}")
+    print_text(f"downloaded from: {shown_address(address_of(''))}")
     checkpoints = (CHECKPOINTS[name, checkpoint] for checkpoint in names)
     rows = tuple(
         (
@@ -120,7 +120,7 @@ def print_places(name: str | None) -> None:
             record = cache.read_record(path) if path.exists() else None
             digest = record.sha256 if record else "not known before the file is first used"
             print(f"{checkpoint.model} {checkpoint.name}")
-            print(f"  from    {without_secrets(address_of(checkpoint.file))}")
+            print(f"  from    {shown_address(address_of(checkpoint.file))}")
             print(f"  to      {path}{'' if path.exists() else ' (not there)'}")
             print(f"  sha256  {digest}")
 

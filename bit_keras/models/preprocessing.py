@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from bit_keras.utils.integers import is_integer
+from bit_keras.utils.text_file import read_text
 
 # The two sets of class names that were published with the weights. Maps the number of classes to
 # the beginning of the names of the files with the class names.
@@ -190,11 +191,11 @@ def _label_lines(file: str, classes: int) -> list[str]:
     from bit_keras.checkpoints.download import local_file
 
     def check(path) -> None:
-        count = len(path.read_text("utf-8").splitlines())
+        count = len(read_text(path).splitlines())
         if count != classes:
             raise ValueError(f"the file has {count} lines; expected {classes}, one for each class")
 
-    return local_file(file, check).read_text("utf-8").splitlines()
+    return read_text(local_file(file, check)).splitlines()
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.natural_order import natural_key
-from bit_keras.utils.regular_file import SpecialFileError, check_regular_file
+from bit_keras.utils.regular_file import SpecialFileError, read_regular_file
 
 CONFIG, METRICS, LOCK = "config.json", "metrics.json", ".lock"
 HISTORY, MODEL, WEIGHTS, EVENTS = "history.json", "model.keras", "weights.npz", "tensorboard"
@@ -186,8 +186,7 @@ def read_json(path: Path) -> dict:
         ValueError: the file is damaged, or holds something else than an object.
     """
     try:
-        check_regular_file(path)
-        content = json.loads(path.read_text())
+        content = json.loads(read_regular_file(path))
         if isinstance(content, dict):
             return content
         problem = "expected a JSON object"

@@ -9,7 +9,7 @@ from checkpoints.server import Answer
 
 from bit_keras import DownloadError
 from bit_keras.checkpoints import http
-from bit_keras.checkpoints.address import address_of, without_secrets
+from bit_keras.checkpoints.address import address_of, shown_address, without_secrets
 from bit_keras.checkpoints.cache import read_record
 from bit_keras.checkpoints.download import local_file
 from bit_keras.cli.main import main
@@ -104,6 +104,12 @@ def test_no_error_shows_a_secret_without_a_server(with_secrets, server, tmp_path
         f"http://me:{SECRET}@{'a' * 70}/",
         f"http://me:{SECRET}@*.[]/",
         f"//me:{SECRET}@here",
+        f"me:{SECRET}@here:8080/x",
+        f"http:/me:{SECRET}@here/x",
+        f"https:me:{SECRET}@here/x",
+        f"HTTPS:me:{SECRET}@here/x",
+        f"http:/me:a/{SECRET}//b@here/x",
+        f"ftp://here/x#token={SECRET}",
         "http://",
         "https:///models",
         "http:here",
@@ -122,6 +128,18 @@ def test_a_bad_base_address_is_refused_in_words(base, cache, monkeypatch):
     with pytest.raises(DownloadError, match=r"\$BIT_KERAS_BASE_URL") as raised:
         local_file("a.txt", accept)
     assert SECRET not in "".join(traceback.format_exception(raised.value))
+    # What is printed before the address is checked shows no secret either.
+    assert SECRET not in shown_address(address_of("a.txt"))
+    monkeypatch.setenv("BIT_KERAS_OFFLINE", "1")
+    with pytest.raises(DownloadError, match="forbids fetching") as raised:
+        local_file("a.txt", accept)
+    assert SECRET not in str(raised.value)
+
+
+def test_a_fragment_is_kept_at_the_end_of_an_address_and_not_shown(monkeypatch):
+    monkeypatch.setenv("BIT_KERAS_BASE_URL", f"http://here/x#token={SECRET}")
+    assert address_of("a.txt") == f"http://here/x/a.txt#token={SECRET}"
+    assert shown_address(address_of("a.txt")) == "http://here/x/a.txt#***"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +148,8 @@ def test_a_bad_base_address_is_refused_in_words(base, cache, monkeypatch):
         ("http://here:80/a@b", "http://***@b"),
         ("http://me:p@ss/w?rd#@here/a?x=1 and http://you@there?y", None),
         ("no address? None.", "no address? None."),
+        ("from 'https:me:p@here/a#t=1' #", "from 'https:***@here/a#*** #"),
+        ("to me:p//x@here/a.", "to ***@here/a."),
     ],
 )
 def test_what_is_left_of_a_text(text, expected):

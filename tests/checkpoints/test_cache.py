@@ -14,6 +14,7 @@ import pytest
 from bit_keras import DownloadError
 from bit_keras.checkpoints import cache as cache_room
 from bit_keras.checkpoints.download import local_file
+from bit_keras.utils.text_file import read_text
 
 NAME, CONTENT = "words.txt", b"palace\nmonastery\n" * 20
 
@@ -326,3 +327,29 @@ def test_verify_names_changed_files_and_missing_records(cached, server):
         "d.txt": "changed",
         "e.txt": "no record",
     }
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_a_fifo_or_a_folder_in_place_of_a_file_is_not_opened(has_record, cached):
+    """Opening a FIFO waits for a writer, so the test would hang."""
+    record = cached.with_name(f"{NAME}.json")
+    cached.unlink()
+    os.mkfifo(cached)
+    if has_record:
+        assert dict(cache_room.verify()) == {cached: "changed"}
+        assert fetch() == CONTENT
+    else:
+        record.unlink()
+        with pytest.raises(DownloadError, match="The path is a FIFO"):
+            local_file(NAME, read_text)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_record_that_is_no_file_fits_no_file(make, cached, server):
+    record = cached.with_name(f"{NAME}.json")
+    record.unlink()
+    make(record)
+    assert dict(cache_room.verify()) == {cached: "changed"}
+    if make is os.mkfifo:
+        assert fetch() == CONTENT
+        assert dict(cache_room.verify()) == {cached: "unchanged"}

@@ -1,5 +1,7 @@
 """Logits to names, with the label files fetched from a local server."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -121,3 +123,10 @@ def test_a_file_that_is_no_text(serve, server, cache):
     with pytest.raises(DownloadError, match="can't decode byte 0xff"):
         class_names(1_000)
     assert not list(cache.glob("ilsvrc2012*"))
+
+
+def test_a_fifo_in_place_of_a_label_file_is_not_opened(serve, cache):
+    cache.mkdir()
+    os.mkfifo(cache / name(1_000, "ids"))
+    with pytest.raises(DownloadError, match="The path is a FIFO"):
+        class_names(1_000)
