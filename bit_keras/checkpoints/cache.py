@@ -53,7 +53,11 @@ class Record:
 
     def fits(self, other: "Record") -> bool:
         """Returns True if this record and another one have the same size and sha256."""
-        return (self.size, self.sha256) == (other.size, other.sha256)
+        return self.size >= 0 and (self.size, self.sha256) == (other.size, other.sha256)
+
+
+# The record that fits no file.
+_FITS_NOTHING = Record(address="", size=-1, sha256="")
 
 
 def cache_directory() -> Path:
@@ -99,7 +103,7 @@ def read_record(path: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, RecursionError):
-        return Record(address="", size=-1, sha256="")
+        return _FITS_NOTHING
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -128,6 +132,17 @@ def make_record(path: Path, address: str) -> Record:
     if is_settled and _marks(before) == _marks(after) and after.st_size == size:
         return replace(record, **_marks(after))
     return record
+
+
+def record_now(path: Path, record: Record) -> Record:
+    """Returns the present size and sha256 of a file with a record.
+
+    If something else than a file is there now, such as a FIFO, the result fits no file.
+    """
+    try:
+        return make_record(path, record.address)
+    except SpecialFileError:
+        return _FITS_NOTHING
 
 
 def move_into_place(partial: Path, path: Path, record: Record) -> None:
@@ -178,10 +193,7 @@ def verify() -> Iterator[tuple[Path, str]]:
         if record is None:
             yield path, "no record"
         else:
-            try:
-                fits = make_record(path, record.address).fits(record)
-            except SpecialFileError:
-                fits = False
+            fits = record_now(path, record).fits(record)
             yield path, "unchanged" if fits else "changed"
 
 

@@ -148,7 +148,7 @@ def _is_usable(path: Path, examine: Callable[[Path], cache.Record]) -> bool:
         elif cache.is_marked(path, record):
             return True
         else:
-            found = cache.make_record(path, record.address)
+            found = cache.record_now(path, record)
             if not found.fits(record):
                 return False
     except (FileNotFoundError, NotADirectoryError):

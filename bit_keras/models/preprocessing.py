@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from bit_keras.utils.integers import is_integer
-from bit_keras.utils.text_file import read_text
+from bit_keras.utils.regular_file import read_regular_file
 
 # The two sets of class names that were published with the weights. Maps the number of classes to
 # the beginning of the names of the files with the class names.
@@ -190,12 +190,15 @@ def _label_lines(file: str, classes: int) -> list[str]:
     # downloads.
     from bit_keras.checkpoints.download import local_file
 
+    def read(path) -> list[str]:
+        return read_regular_file(path).decode("utf-8").splitlines()
+
     def check(path) -> None:
-        count = len(read_text(path).splitlines())
+        count = len(read(path))
         if count != classes:
             raise ValueError(f"the file has {count} lines; expected {classes}, one for each class")
 
-    return read_text(local_file(file, check)).splitlines()
+    return read(local_file(file, check))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
