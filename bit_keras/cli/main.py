@@ -61,8 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command and its flags; None takes them from the process.
     """
     hide_tensorflow_log()
-    with lasting_streams():
-        return _run(arguments if arguments is not None else sys.argv[1:])
+    arguments = arguments if arguments is not None else sys.argv[1:]
+    with lasting_streams() as output:
+        status = _run(arguments)
+        output.flush()
+        if output.problem is None or status:
+            return status
+        problem = f"Standard output could not be written: {output.problem.strerror}."
+        if _writes_files(arguments):
+            print(f"bit-keras: {problem} The results are in the files.", file=sys.stderr)
+            return 0
+        return _refuse(f"{problem} What was printed is not complete.")
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -97,6 +106,14 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         # 130 is the usual exit status of a program that was stopped by Ctrl-C.
         return 130
+
+
+def _writes_files(arguments: Sequence[str]) -> bool:
+    """Returns True for a command whose results are in files, so that its texts are not needed."""
+    name, *rest = arguments or [""]
+    if name not in COMMANDS or {"--help", "-h"} & set(rest):
+        return False
+    return bool({"output_dir", "output"} & {flag for _, flag, _, _ in COMMANDS[name].flags})
 
 
 def _check_arguments(name: str, command: Command, given: list[str]) -> None:

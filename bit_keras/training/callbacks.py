@@ -230,6 +230,12 @@ class _StopAt(keras.callbacks.Callback):
 def to_numpy(variable: keras.Variable) -> np.ndarray:
     """Returns a variable's value as a numpy array; all replicas must hold the same value."""
     array = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+    return array.astype(stored_dtype(variable), copy=False)
+
+
+def stored_dtype(variable: keras.Variable) -> np.dtype:
+    """Returns the dtype in which `to_numpy` returns a variable."""
     # numpy files cannot store bfloat16, so an array of bfloat16 becomes float32, which holds every
     # bfloat16 value exactly.
-    return array.astype("float32") if array.dtype.kind == "V" else array
+    dtype = np.dtype(variable.dtype)
+    return np.dtype("float32") if dtype.kind == "V" else dtype

@@ -21,7 +21,12 @@ from bit_keras.runs import run_directory
 from bit_keras.training import workers
 from bit_keras.training.callbacks import Interruption, LearningCurve, to_numpy
 from bit_keras.training.options import KEEP
-from bit_keras.training.state_checks import check_arrays, read_progress
+from bit_keras.training.state_checks import (
+    check_arrays,
+    check_like_variables,
+    is_format,
+    read_progress,
+)
 from bit_keras.utils.atomic_file import sync_entries
 
 # By default, a run saves its training state 10 times. A killed run then loses at most a tenth of
@@ -158,18 +163,17 @@ def _read(path: Path, curve: LearningCurve) -> dict:
 def _assign(path: Path, state: dict, model: keras.Model, curve: LearningCurve) -> None:
     variables = _variables(model)
     written_format, progress = state.pop(_FORMAT), state.pop(_PROGRESS, None)
-    if written_format.shape != (2,) or written_format[0] not in range(1, _VERSION + 1):
+    if not is_format(written_format, _VERSION):
         raise CheckpointError(
             f"{path} is a state in format {written_format.tolist()}, perhaps of a later version of "
             f"bit_keras; this version reads formats 1 to {_VERSION}. Go on with the version that "
             "wrote it, or start anew with overwrite."
         )
-    shapes = {name: array.shape for name, array in state.items()}
-    expected = {name: tuple(variable.shape) for name, variable in variables.items()}
-    if progress is None or shapes != expected:
+    if progress is None:
         raise CheckpointError(
-            f"{path} is not a state of this model. Remove it, or start anew with overwrite."
+            f"{path} has no array {_PROGRESS!r}, so it is not the state of a run."
         )
+    check_like_variables(path, state, variables)
     curve.restore(progress)
     optimizer = updating(model.optimizer)
     if hasattr(optimizer, "rate_in_velocity"):

@@ -9,10 +9,12 @@ import math
 from numbers import Real
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from bit_keras.checkpoints.errors import CheckpointError
 from bit_keras.runs import run_directory
+from bit_keras.training.callbacks import stored_dtype
 from bit_keras.utils.integers import is_integer
 
 
@@ -30,6 +32,53 @@ def check_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
             )
         if array.dtype.kind == "i" and array.size and array.min() < 0:
             raise CheckpointError(f"{path}: {name!r} holds {array.min()}; expected counts from 0.")
+
+
+def is_format(array: np.ndarray, newest: int) -> bool:
+    """Returns True if an array is the format of a state that can be read.
+
+    Args:
+        array: two integers: the version of the format, and 0 or 1.
+        newest: the newest version that can be read.
+    """
+    if array.shape != (2,) or array.dtype.kind not in "iu":
+        return False
+    version, rate_in_velocity = array.tolist()
+    return 1 <= version <= newest and rate_in_velocity in (0, 1)
+
+
+def check_like_variables(
+    path: Path, arrays: dict[str, np.ndarray], variables: dict[str, keras.Variable]
+) -> None:
+    """Checks that a saved state fits the variables of a model, before any of them is assigned.
+
+    Raises:
+        CheckpointError: a value is missing or unknown, has another shape or dtype, or is too large
+            for the dtype of its variable.
+    """
+    problem = None
+    if arrays.keys() != variables.keys():
+        problem = f"it has {len(arrays)} arrays; expected {len(variables)}"
+    for name, variable in {} if problem else variables.items():
+        array, shape, dtype = arrays[name], tuple(variable.shape), stored_dtype(variable)
+        if (array.shape, array.dtype) != (shape, dtype):
+            problem = (
+                f"{name!r} is {array.dtype} of shape {array.shape}; expected {dtype} of shape "
+                f"{shape}"
+            )
+        elif dtype != np.dtype(variable.dtype):
+            # A float32 value may be too large for bfloat16.
+            with np.errstate(over="ignore"):
+                cast = array.astype(variable.dtype).astype(dtype)
+            if not np.isfinite(cast).all():
+                problem = f"{name!r} holds a value that is too large for {variable.dtype}"
+        if problem:
+            break
+    if problem:
+        raise CheckpointError(
+            f"{path} is not a state of this model: {problem}. Remove it, or start anew with "
+            "overwrite."
+        )
 
 
 def read_progress(path: Path, encoded: np.ndarray, like: dict, steps: int) -> dict:

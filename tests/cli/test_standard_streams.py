@@ -10,6 +10,7 @@ from experiments.made_up_runs import make_run
 from networks import QuickResNet
 
 from bit_keras.cli.main import main
+from bit_keras.cli.standard_streams import lasting_streams
 from bit_keras.models import zoo
 
 pytestmark = pytest.mark.usefixtures("no_drawing")
@@ -55,6 +56,57 @@ def test_a_mistake_whose_message_nobody_reads_keeps_its_status(cut_off):
 
 def test_a_training_goes_on_when_the_reader_of_its_output_ends(cut_off, train):
     assert train() == 0
+
+
+def full_device():
+    """A stream that is buffered, onto a device that is always full."""
+    return open("/dev/full", "w", encoding="utf-8")
+
+
+def closed_terminal():
+    """A stream onto a terminal that the user has closed."""
+    terminal, writer = os.openpty()
+    os.close(terminal)
+    return open(writer, "w", buffering=1, encoding="utf-8")
+
+
+@pytest.fixture(params=[full_device, closed_terminal])
+def unwritable(request, monkeypatch):
+    """Standard output and standard error cannot be written, for one of two reasons."""
+    with request.param() as stdout, request.param() as stderr:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        yield request.param
+
+
+@pytest.mark.parametrize("command", [["--help"], ["finetune", "--help"], ["models", "--where"]])
+def test_a_printing_command_fails_only_if_somebody_misses_its_text(command, unwritable):
+    assert main(command) == (2 if unwritable is full_device else 0)
+
+
+def test_a_full_device_is_named(monkeypatch, capsys):
+    with full_device() as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["models"]) == 2
+    expected = "bit-keras: Standard output could not be written: No space left on device. "
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_a_training_goes_on_when_its_output_cannot_be_written(unwritable, train):
+    assert train() == 0
+
+
+def test_a_terminal_may_be_closed_in_the_middle(monkeypatch):
+    terminal, writer = os.openpty()
+    with open(writer, "w", buffering=1, encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with lasting_streams() as output:
+            print("first")
+            assert os.read(terminal, 100) == b"first\r\n"
+            os.close(terminal)
+            print("second")
+            print("third", flush=True)
+        assert output.problem is None
 
 
 def test_a_training_without_standard_streams(train, monkeypatch):

@@ -194,6 +194,38 @@ def test_the_state_of_another_model_changes_nothing(tmp_path, curve):
     assert os.listdir(tmp_path) == ["state-0.npz"]
 
 
+OTHER_VALUES = {
+    "int8": lambda kernel: np.full(kernel.shape, 5, "int8"),
+    "bool": lambda kernel: kernel > 0,
+    "complex64": lambda kernel: kernel.astype("complex64"),
+    "float64": lambda kernel: np.full(kernel.shape, 1e300),
+    "float16": lambda kernel: kernel.astype("float16"),
+    ">f4": lambda kernel: kernel.astype(">f4"),
+}
+
+
+@pytest.mark.parametrize("dtype", OTHER_VALUES)
+def test_a_state_of_another_dtype_changes_nothing(dtype, tmp_path, curve):
+    model = compiled()
+    saved_state.save_state(tmp_path, model, curve)
+    index = next(i for i, variable in enumerate(model.variables) if len(variable.shape) == 4)
+    kernel = OTHER_VALUES[dtype](np.array(model.variables[index].value))
+    rewrite(run_directory.state(tmp_path, 0), **{f"model/{index}": kernel})
+    other = compiled(seed=1)
+    with pytest.raises(bit_keras.CheckpointError, match=r"model/\d+' is .*; expected float32 of"):
+        saved_state.restore_newest(tmp_path, other, curve, lambda _: None)
+    assert_same_variables(other, compiled(seed=1))
+
+
+def test_a_state_too_large_for_bfloat16_changes_nothing(tmp_path, curve):
+    model = compiled(dtype="bfloat16")
+    saved_state.save_state(tmp_path, model, curve)
+    first = np.full(model.variables[0].shape, np.finfo("float32").max)
+    rewrite(run_directory.state(tmp_path, 0), **{"model/0": first})
+    with pytest.raises(bit_keras.CheckpointError, match="too large for bfloat16"):
+        saved_state.restore_newest(tmp_path, model, curve, lambda _: None)
+
+
 def rewrite(path, **arrays):
     """Writes a state anew with some arrays replaced, or removed where None is given."""
     with Archive(path) as archive:
@@ -240,7 +272,9 @@ def test_a_run_goes_on_with_the_update_that_it_began_with(make, dtype, tmp_path,
     assert "an earlier version of bit_keras" in said[0]
 
 
-@pytest.mark.parametrize("version", [3, 0, np.nan, np.zeros(0)])
+@pytest.mark.parametrize(
+    "version", [3, 0, np.nan, np.zeros(0), [2, 7], [2, -1], [2.0, 1.0], [[2, 1]]]
+)
 def test_a_state_in_an_unknown_format_is_refused(version, tmp_path, curve):
     saved_state.save_state(tmp_path, compiled(), curve)
     rewrite(run_directory.state(tmp_path, 0), format=np.atleast_1d(version))
