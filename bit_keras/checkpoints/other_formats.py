@@ -4,6 +4,8 @@ import os
 import zipfile
 from pathlib import Path
 
+from bit_keras.utils.regular_file import kind_of
+
 _TORCH = "is a file of PyTorch; torch.load(path, weights_only=True) reads it"
 _SAFETENSORS = (
     "is a file of safetensors, as timm and transformers publish them; "
@@ -37,6 +39,13 @@ _SUFFIXES = {
     ".zip": "is a zip archive of other files; unpack it",
     ".onnx": "is a model in ONNX; onnxruntime.InferenceSession(path) reads it",
     ".tflite": _LITERT,
+    ".bin": "may be a file of PyTorch, as transformers published them; "
+    "torch.load(path, weights_only=True) reads it",
+    ".ckpt": "may be a checkpoint of PyTorch, which torch.load(path, weights_only=True) reads, or "
+    "of TensorFlow, which tf.train.load_checkpoint(path) reads",
+    ".msgpack": "is a file of Flax; flax.serialization.msgpack_restore reads its bytes",
+    ".pb": "is a graph of TensorFlow; the file saved_model.pb is a part of a SavedModel, which "
+    "bit_keras.HubLayer(directory) reads",
     ".pkl": "is a pickle of Python, which may run any code; its author has to save it otherwise",
     ".npy": "is a single array; numpy.load(path) reads it",
 }
@@ -62,6 +71,8 @@ def description_of(path: str | os.PathLike) -> str | None:
     path = Path(path).expanduser()
     if path.is_dir():
         return _of_directory(path)
+    if path.exists() and not path.is_file():
+        return f"is {kind_of(path)}, which is not opened, because reading it might never end"
     by_content = _of_content(path) if path.is_file() else None
     if by_content is not None:
         return by_content

@@ -177,7 +177,8 @@ def decode_all(
         tqdm(
             desc="Decoding every image once",
             total=len(images),
-            disable=len(images) <= _SHOW_PROGRESS_ABOVE,
+            # With disable=None, tqdm shows the progress bar only on a terminal.
+            disable=len(images) <= _SHOW_PROGRESS_ABOVE or None,
         ) as progress,
     ):
         for start in range(0, len(images), _CHUNK):

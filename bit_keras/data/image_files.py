@@ -9,15 +9,13 @@ from pathlib import Path
 
 from absl import logging
 
-from bit_keras.data.pillow_images import is_image
+from bit_keras.data.pillow_images import is_image, suffixes
 from bit_keras.utils.regular_file import check_regular_file
 
-# A file with one of these suffixes counts as an image, and an error is raised if it is none. A file
-# with another suffix counts as an image if its content begins like an image.
-_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".jxl"),
-    *(".tif", ".tiff", ".avif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".qoi"),
-)
+# A file with one of these suffixes, or with one of Pillow's, counts as an image, and an error is
+# raised if it is none. A file with another suffix counts as an image if its content begins like an
+# image.
+_SUFFIXES = (".avif", ".jxl")
 
 # Suffixes of picture files that are left out, because TensorFlow and Pillow do not read them. Raw
 # files of cameras are TIFF files, of which Pillow would read a small preview.
@@ -138,7 +136,7 @@ class FolderListing:
 
     def _may_be_image(self, entry: os.DirEntry) -> bool:
         name = entry.name.lower()
-        return name.endswith(_SUFFIXES) or (not name.endswith(_UNREADABLE) and is_image(entry.path))
+        return _is_named_image(name) or (not name.endswith(_UNREADABLE) and is_image(entry.path))
 
     def _leave_out(self, entry: os.DirEntry, reason: str) -> None:
         """Notes a left-out file or folder for the log, with its path if it may hold a picture."""
@@ -151,8 +149,14 @@ class FolderListing:
         except OSError as error:
             self._named.append((entry.path, error.strerror))
             return
-        if entry.name.lower().endswith((*_SUFFIXES, *_UNREADABLE)) or is_image(entry.path):
+        name = entry.name.lower()
+        if _is_named_image(name) or name.endswith(_UNREADABLE) or is_image(entry.path):
             self._named.append((entry.path, reason))
+
+
+def _is_named_image(name: str) -> bool:
+    """Returns True if the suffix of a name, in lower case, is that of an image that can be read."""
+    return name.endswith((*_SUFFIXES, *suffixes()))
 
 
 def not_regular(files: Sequence[str]) -> list[str]:

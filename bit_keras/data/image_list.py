@@ -123,7 +123,10 @@ def load(name: str, file: str, *, skip_corrupt: bool = False, background: str = 
         OSError: there is no such file.
     """
     file = Path(file).expanduser()
-    check_regular_file(file)
+    try:
+        check_regular_file(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file {file}. {_LINES}") from None
     return task_of_list(name, read_list(file), skip_corrupt, background)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from io import BytesIO
@@ -25,6 +26,15 @@ _BITS, _PHOTOMETRIC = 258, 262
 # which neither reads.
 JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _HEIC = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)
+
+
+@functools.cache
+def suffixes() -> tuple[str, ...]:
+    """Returns the suffixes, in lower case, of the formats that Pillow may read here."""
+    # Pillow reads an MPO file, which holds several JPEG images, as a JPEG file.
+    formats = {*_FORMATS, "MPO"}
+    known = Image.registered_extensions()
+    return tuple(sorted(suffix for suffix, form in known.items() if form in formats))
 
 
 def is_image(path: str | os.PathLike) -> bool:

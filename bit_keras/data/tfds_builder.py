@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -198,6 +199,9 @@ def _prepare(task: str, name: str, builder: DatasetBuilder, manual_dir) -> None:
         builder.info.full_name,
         builder.data_path,
     )
+    if not sys.stderr.isatty():
+        # Elsewhere than on a terminal, each state of a bar would be a line.
+        tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     try:
         builder.download_and_prepare(download_config=config)

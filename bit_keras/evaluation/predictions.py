@@ -1,5 +1,6 @@
 """A model's predictions on a whole test split, and the accuracy and loss of the predictions."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,7 +121,7 @@ def predict(model: keras.Model, task: Task, crop: int, progress_bar: bool = Fals
             `[batch, task.num_classes]`.
         task: the task whose whole test split is predicted.
         crop: side in pixels of the resized images.
-        progress_bar: if True, show a progress bar.
+        progress_bar: if True, show a progress bar on a terminal.
 
     Raises:
         ValueError: an image cannot be read; the message names it.
@@ -140,15 +141,17 @@ def predict_test_images(
         task: the task whose whole test split is read, in its order.
         crop: side in pixels of the resized images.
         gives: what the outputs are, for the message of an error, such as "logits".
-        progress_bar: if True, show a progress bar.
+        progress_bar: if True, show a progress bar on a terminal.
 
     Raises:
         ValueError: an image cannot be read; the message names it.
         FloatingPointError: an output is not finite.
     """
     batches = pipeline.test_batches(task, crop, BATCH_SIZE)
+    # Elsewhere than on a terminal, each state of Keras' bar would be a line with colour codes.
+    verbose = int(progress_bar and sys.stdout.isatty())
     with naming_unreadable(lambda: batches):
-        values = model.predict(batches.map(lambda images, _: images), verbose=int(progress_bar))
+        values = model.predict(batches.map(lambda images, _: images), verbose=verbose)
     finite = _by_blocks(lambda rows: np.isfinite(rows).all(axis=1), values)
     if not finite.all():
         raise FloatingPointError(

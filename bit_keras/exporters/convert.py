@@ -16,7 +16,7 @@ from bit_keras.exporters.outputs import outputs_of
 from bit_keras.exporters.saved_model import check_input, export_saved_model
 from bit_keras.exporters.saved_model_directory import check_target
 from bit_keras.models.pixel_range import NETWORK_RANGE
-from bit_keras.utils.atomic_file import atomic_write, resolved
+from bit_keras.utils.atomic_file import atomic_write, check_creatable, resolved
 from bit_keras.utils.partial_files import partial_prefix
 from bit_keras.utils.printable import first_line
 
@@ -127,6 +127,7 @@ def check(path: str | os.PathLike, name: str, overwrite: bool) -> None:
             )
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such directory", str(path.parent))
+    check_creatable(path)
     return None
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bit_keras.utils.atomic_file import resolved, sync_entries, sync_tree
+from bit_keras.utils.atomic_file import check_creatable, resolved, sync_entries, sync_tree
 from bit_keras.utils.partial_files import partial_path, remove_left
 
 # The files and folders that TensorFlow and Keras write into the directory of a SavedModel.
@@ -39,6 +39,7 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
             os.fspath(path),
         )
     path = resolved(path)
+    check_creatable(path)
     if not os.path.lexists(path):
         return
     if not path.is_dir():

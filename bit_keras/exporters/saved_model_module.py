@@ -87,22 +87,38 @@ class ExportedModule(tf.Module):
 
     @tf.function(autograph=False)
     def __call__(self, images, training=False):
-        images = to_range(images, self._serving.input_range)
+        images = to_range(self._checked(images), self._serving.input_range)
         return self._network(images, training)[0]
 
     @tf.function(autograph=False, input_signature=[])
     def describe(self):
         return tf.constant(self._description)
 
+    def _checked(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the images; running the graph fails if there are none or their shape is wrong."""
+        if for_other_programs.is_on():
+            return images
+        # An empty batch is refused, because TensorFlow's convolutions return a wrong shape for it.
+        # A signature of TensorFlow does not check the shape of its images itself.
+        shape, side = tf.shape(images), [-1 if n is None else n for n in self._images.shape]
+        fits = tf.reduce_all((shape > 0) & ((shape == side) | tf.equal(side, -1)))
+        message = (
+            "Expected at least one image of at least one pixel, in the shape "
+            f"{self._images.shape}; got the shape"
+        )
+        has_pixels = tf.debugging.Assert(fits, [message, shape])
+        with tf.control_dependencies([has_pixels]):
+            return tf.identity(images)
+
     def signatures(self) -> dict[str, Callable]:
         """Returns the functions of the SavedModel's signatures by the names of the signatures."""
 
         def serving_default(images):
-            images = to_range(_not_empty(images), self._serving.input_range)
+            images = to_range(self._checked(images), self._serving.input_range)
             return {self._output_kind.name: self._network(images, False)[0]}
 
         def features(images):
-            images = to_range(_not_empty(images), self._serving.input_range)
+            images = to_range(self._checked(images), self._serving.input_range)
             return {"features": self._network(images, False)[1]}
 
         def serving_bytes(images):
@@ -137,19 +153,6 @@ class ExportedModule(tf.Module):
                 is_image, tf.gather(tf.constant(self._serving.class_names), best.indices), ""
             ),
         }
-
-
-def _not_empty(images: tf.Tensor) -> tf.Tensor:
-    """Returns the images; running the graph fails if there are no images or they have no pixels."""
-    if for_other_programs.is_on():
-        return images
-    # An empty batch is refused, because TensorFlow's convolutions return a wrong shape for it.
-    has_pixels = tf.debugging.Assert(
-        tf.reduce_all(tf.shape(images) > 0),
-        ["Expected at least one image of at least one pixel; got the shape", tf.shape(images)],
-    )
-    with tf.control_dependencies([has_pixels]):
-        return tf.identity(images)
 
 
 def _network_function(

@@ -250,11 +250,17 @@ def _refuse_other_backends() -> None:
         )
 
 
+_SHAPE_OF_INPUT = (
+    "Call the layer on a keras.Input of that shape, or make keras.Input(shape) the first element "
+    "of a keras.Sequential."
+)
+
 # Maps arguments of `hub.KerasLayer` and of Keras 2's layers, which HubLayer refuses, to advice for
 # the error message.
 _INSTEAD = {
-    "input_shape": "Call the layer on a keras.Input of that shape, or make keras.Input(shape) the "
-    "first element of a keras.Sequential.",
+    "input_shape": _SHAPE_OF_INPUT,
+    "batch_input_shape": _SHAPE_OF_INPUT,
+    "batch_shape": _SHAPE_OF_INPUT,
     "output_shape": "The shape of the output is read from the SavedModel.",
     "signature": "The layer runs the SavedModel's root; keras.layers.TFSMLayer runs a signature.",
     "load_options": "Download the SavedModel first, and pass its directory.",

@@ -141,6 +141,11 @@ def _local_path(variant: Variant, pretrained) -> tuple[str | os.PathLike | None,
         raise ValueError(
             "pretrained=None: expected False for random weights, or True for the upstream weights."
         )
+    if not isinstance(pretrained, bool | str | os.PathLike) or pretrained == "":
+        raise ValueError(
+            f"pretrained={pretrained!r}: expected False for random weights, True for the upstream "
+            "weights, the name of another checkpoint, or the path of an npz file."
+        )
     names = {name for _, name in CHECKPOINTS}
     if pretrained is True or pretrained in names:
         checkpoint = _published(variant, "upstream" if pretrained is True else pretrained)

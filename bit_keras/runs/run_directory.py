@@ -46,6 +46,8 @@ _OTHER_STEPS = (
     "output_dir."
 )
 
+_ANOTHER_DIRECTORY = "Choose another output_dir (--output_dir), or pass overwrite (--overwrite)."
+
 # The real paths of the run directories that this process has locked.
 _locked: set[str] = set()
 
@@ -179,8 +181,13 @@ def plain(content: dict) -> dict:
     return json.loads(_json(content))
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, advice: str = _ANOTHER_DIRECTORY) -> dict:
     """Returns the JSON object that a file holds, as a dict.
+
+    Args:
+        path: the file.
+        advice: what the message for a damaged file says to do; by default, how a run is started
+            anew.
 
     Raises:
         ValueError: the file is damaged, or holds something else than an object.
@@ -193,10 +200,7 @@ def read_json(path: Path) -> dict:
     # `json.loads` raises a RecursionError for JSON that is nested too deep.
     except (ValueError, RecursionError, SpecialFileError) as error:
         problem = str(error)
-    raise ValueError(
-        f"{path} is damaged ({problem}). Choose another output_dir (--output_dir), or pass "
-        "overwrite (--overwrite)."
-    )
+    raise ValueError(f"{path} is damaged ({problem}). {advice}")
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -248,7 +252,8 @@ def refuse_other(path: Path, there: dict, here: dict) -> None:
     different = [key for key in keys if there.get(key) != here.get(key)]
     if different:
         differences = "; ".join(
-            f"{key} is {there.get(key)!r} there and {here.get(key)!r} here" for key in different
+            f"{key} is {_shown(there.get(key))} there and {_shown(here.get(key))} here"
+            for key in different
         )
         steps = any(key.endswith("steps") for key in different)
         raise ValueError(
@@ -259,12 +264,22 @@ def refuse_other(path: Path, there: dict, here: dict) -> None:
 
 
 def flat(configuration: dict) -> dict:
-    """Flattens a nested configuration: the key of an inner value becomes `outer.inner`."""
+    """Flattens a nested configuration: the key of an inner value becomes `outer.inner`.
+
+    >>> flat({"seed": 0, "rule": {"steps": 3}, "budget": {}})
+    {'seed': 0, 'rule.steps': 3}
+    """
     flat = {}
     for key, value in configuration.items():
-        inner = value if isinstance(value, dict) else {}
-        flat |= {f"{key}.{name}": entry for name, entry in inner.items()} or {key: value}
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": entry for name, entry in value.items()}
+        else:
+            flat[key] = value
     return flat
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is None else repr(value)
 
 
 @contextlib.contextmanager

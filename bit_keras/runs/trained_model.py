@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import keras
 
 
+# The advice for a damaged file of the run of a model that is to be read.
+_COPY_AGAIN = "Copy the file again from where the run was trained."
+
+
 @dataclass(frozen=True)
 class _TrainedModel:
     """A model with the record of the task that it was trained on.
@@ -235,7 +239,7 @@ def _of_run(directory: Path) -> SavedModel:
             f"{directory} holds no {run_directory.CONFIG}{_known_format(directory)}. Expected the "
             "directory of a run, such as bit-keras finetune writes, or a .keras file."
         )
-    configuration = run_directory.read_json(directory / run_directory.CONFIG)
+    configuration = run_directory.read_json(directory / run_directory.CONFIG, _COPY_AGAIN)
     if not (directory / run_directory.METRICS).exists():
         raise ValueError(
             f"The run in {directory} has not ended: it has no {run_directory.METRICS}. Finish it "
@@ -273,12 +277,12 @@ def _record(directory: Path) -> TaskRecord | None:
     if not file.exists():
         return None
     try:
-        return TaskRecord.of_plain(run_directory.read_json(file))
+        return TaskRecord.of_plain(run_directory.read_json(file, _COPY_AGAIN))
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{file} is damaged, so the names of the classes are not known ({error}). Copy the "
-            "file again from where the run was trained."
-        ) from error
+        # The message of `read_json` names the file and the advice itself.
+        if str(error).startswith(str(file)):
+            raise
+        raise ValueError(f"{file} is damaged ({error}). {_COPY_AGAIN}") from error
 
 
 def _record_of_configuration(configuration: dict) -> TaskRecord | None:

@@ -245,6 +245,12 @@ class Recipe:
 
     def check(self, budget: Mapping[str, Any]) -> None:
         """Raises a ValueError for arguments that `rule` would refuse for every data set."""
+        warmup = budget.get("warmup_steps")
+        if warmup is not None and not (is_integer(warmup) and warmup >= 0):
+            raise ValueError(f"warmup_steps must be an integer of 0 or above, got {warmup!r}.")
+        if budget.get("steps") is None:
+            # The number of steps follows from the data set, and the longest warm-up from it.
+            budget = {**budget, "warmup_steps": 0}
         self.rule(_MANY_EXAMPLES, **budget)
 
     def _decay_epochs(self, schedule: str | None) -> tuple[float, ...]:

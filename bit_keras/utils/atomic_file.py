@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,21 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 def resolved(path: str | os.PathLike) -> Path:
     """Returns an absolute path in which "~" and all links are replaced by what they stand for."""
     return Path(os.path.realpath(Path(path).expanduser()))
+
+
+def check_creatable(path: Path) -> None:
+    """Raises an OSError that names `path` if no file can be made in its directory.
+
+    If the directory does not exist yet, the nearest one above it that exists is tried.
+    """
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"No file can be made in {folder} ({error.strerror})", str(path)
+        ) from error
 
 
 def sync_tree(directory: Path) -> None:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 _KINDS = {
+    stat.S_IFREG: "a regular file",
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -26,14 +27,22 @@ def check_regular_file(path: str | os.PathLike) -> None:
             reading a device might never end.
         OSError: the path does not exist, or may not be looked at.
     """
-    kind = os.stat(path).st_mode
-    if stat.S_ISDIR(kind):
+    kind = kind_of(path)
+    if kind == "a folder":
         os.scandir(path).close()  # Raises an OSError that says why a folder cannot be opened.
-    if not stat.S_ISREG(kind):
-        name = _KINDS.get(stat.S_IFMT(kind), "a special file")
+    if kind != "a regular file":
         raise SpecialFileError(
-            errno.EINVAL, f"The path is {name}, not a regular file", os.fspath(path)
+            errno.EINVAL, f"The path is {kind}, not a regular file", os.fspath(path)
         )
+
+
+def kind_of(path: str | os.PathLike) -> str:
+    """Returns what a path is: "a regular file", "a folder", "a FIFO", "a socket", "a device" ...
+
+    Raises:
+        OSError: the path does not exist, or may not be looked at.
+    """
+    return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "a special file")
 
 
 def read_regular_file(path: str | os.PathLike) -> bytes:

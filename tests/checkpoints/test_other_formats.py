@@ -1,5 +1,6 @@
 """Files of other formats that are given as weights or as a model."""
 
+import os
 import pickle
 import tarfile
 import zipfile
@@ -50,6 +51,13 @@ OTHERS = {
     "array.npy": (lambda path: np.save(path, np.zeros(3)), "numpy.load"),
     "model.onnx": (lambda path: path.write_bytes(b"x"), "onnxruntime.InferenceSession"),
     "model.tflite": (lambda path: path.write_bytes(b"\0\0\0\0TFL3"), "Interpreter"),
+    "pytorch_model.bin": (lambda path: path.write_bytes(b"x"), "torch.load"),
+    "missing.bin": (None, "torch.load"),
+    "missing.msgpack": (None, "flax.serialization"),
+    "missing.ckpt": (None, "tf.train.load_checkpoint"),
+    "saved_model.pb": (None, "bit_keras.HubLayer"),
+    "fifo.npz": (os.mkfifo, "is a FIFO"),
+    "fifo.keras": (os.mkfifo, "is a FIFO"),
     "ckpt-1.index": (lambda path: path.write_bytes(b"x"), "tf.train.load_checkpoint"),
     "exported": (lambda path: make_directory(path, "saved_model.pb"), "bit_keras.HubLayer"),
     "run": (
@@ -78,7 +86,9 @@ def test_an_address_is_no_path_of_weights(address):
         bit_keras.create("R14x0.5", pretrained=address)
 
 
-@pytest.mark.parametrize("name", ["whole.h5", "torch.pth", "exported", "missing.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["whole.h5", "torch.pth", "exported", "missing.safetensors", "fifo.keras"]
+)
 def test_a_model_of_another_format_is_named_too(name, tmp_path):
     make, message = OTHERS[name]
     if make is not None:

@@ -19,7 +19,7 @@ def test_the_run_keeps_flips_and_random_crops(tmp_path, monkeypatch, eager, caps
     kept = json.loads((tmp_path / "config.json").read_text())
     assert (kept["flip"], kept["random_crop"]) == (True, False)
     assert main([*command, "--noflip"]) == 2  # It is what the task "digits" says by itself.
-    assert "flip is True there and None here; random_crop is False" in capsys.readouterr().err
+    assert "flip is True there and not given here; random_crop is False" in capsys.readouterr().err
     for name in ("pretrain", "distill", "fewshot", "finetune"):
         assert main([name, "--help"]) == 0
         assert "--flip " in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """A folder of images as a task: layouts, formats, and everything that is wrong with a folder."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -306,6 +307,9 @@ def test_progress_is_shown_for_many_images_only(tmp_path, monkeypatch, capsys):
     task(name)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(corrupt_images, "_SHOW_PROGRESS_ABOVE", 3)
+    task(name)
+    assert capsys.readouterr().err == "", "this is no terminal"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     task(name)
     assert "4/4" in capsys.readouterr().err
 

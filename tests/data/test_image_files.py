@@ -41,7 +41,10 @@ def test_images_are_recognised_by_their_content(tmp_path, warned):
 
 @pytest.mark.parametrize(
     "suffix",
-    ["jpg", "jpe", "jfif", "JPEG", "bmp", "gif", "webp", "tif", "tiff", "avif", "jp2", "jxl"],
+    [
+        *("jpg", "jpe", "jfif", "JPEG", "bmp", "gif", "webp", "tif", "tiff", "avif", "jp2", "jxl"),
+        *("ico", "icns", "pcx", "psd", "tga", "dds", "xpm", "SGI", "mpo", "j2k", "qoi", "apng"),
+    ],
 )
 def test_a_broken_file_with_the_suffix_of_an_image_is_an_error(tmp_path, suffix):
     listing = image_files.FolderListing(tmp_path)

@@ -73,3 +73,8 @@ def test_absolute_paths_in_a_list(listed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     test, train = contents(pretraining_task(f"labels:{listed.name}"))
     assert sorted(test + train) == [(i, (i % 2,)) for i in range(20)]
+
+
+def test_a_list_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*nope\.tsv\. .*tabs? between"):
+        pretraining_task(f"labels:{tmp_path}/nope.tsv")

@@ -104,7 +104,7 @@ def test_finished_seeds_are_not_run_again_and_others_may_be_added(done, tmp_path
 def test_another_configuration_is_refused(done):
     with pytest.raises(ValueError, match=r"rule\.steps is 3 there and 4 here"):
         study(done[0], budget={**FAST, "steps": 4})
-    with pytest.raises(ValueError, match="examples_per_class is None there and 2 here"):
+    with pytest.raises(ValueError, match="examples_per_class is not given there and 2 here"):
         study(done[0], examples_per_class=2, seeds=(5,))
 
 

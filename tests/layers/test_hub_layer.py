@@ -251,6 +251,7 @@ def test_anything_but_a_handle_or_a_path_is_refused():
     ("argument", "message"),
     [
         ({"input_shape": (32, 32, 3)}, r"no argument 'input_shape'. .*keras\.Input"),
+        ({"batch_input_shape": (1, 32, 32, 3)}, r"'batch_input_shape'. .*keras\.Input"),
         ({"signature": "features"}, r"no argument 'signature'\. .*TFSMLayer"),
         ({"trainble": True}, r"no argument 'trainble'\. Expected handle_or_path, trainable"),
     ],

@@ -218,6 +218,9 @@ def test_arguments_of_keras_applications():
         bit_keras.BiT_M_R50x1(True, "imagenet")
     with pytest.raises(ValueError, match="expected False for random weights"):
         bit_keras.BiT_M_R50x1(pretrained=None)
+    for other in (b"a.npz", 5, 1, ["a.npz"], {}, ""):
+        with pytest.raises(ValueError, match=r"expected False .* path of an npz file"):
+            bit_keras.BiT_M_R50x1(pretrained=other)
     for model, nearest in (("BiT-M-R50x1", "ilsvrc2012"), ("BiT-S-R50x1", "upstream")):
         with pytest.raises(FileNotFoundError, match=rf"the nearest name is '{nearest}'"):
             bit_keras.create(model, pretrained="imagenet")

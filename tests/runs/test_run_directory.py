@@ -41,6 +41,16 @@ def test_another_configuration_is_refused_with_the_differences(tmp_path):
     assert claim(tmp_path, other, overwrite=False) is None
 
 
+def test_an_entry_that_was_left_out_is_named_as_such(tmp_path):
+    claim(tmp_path, {"seed": 0, "budget": {"steps": 4}}, overwrite=False)
+    with pytest.raises(ValueError, match="configuration: ") as error:
+        claim(tmp_path, {"seed": 0, "budget": {}, "temperature": 1.0}, overwrite=False)
+    assert (
+        "configuration: budget.steps is 4 there and not given here; "
+        "temperature is not given there and 1.0 here." in str(error.value)
+    )
+
+
 def test_overwrite_removes_a_run_and_nothing_else(tmp_path):
     claim(tmp_path, CONFIGURATION, overwrite=False)
     write_json(tmp_path / METRICS, {})

@@ -281,8 +281,17 @@ def test_a_small_file_that_inflates_is_refused_unread(tmp_path):
 )
 def test_a_damaged_record_of_a_task_is_refused(run, content):
     (run / "task.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"task\.json is damaged"):
+    with pytest.raises(ValueError, match=r"task\.json is damaged .*Copy the file again") as error:
         find_model(run)
+    assert str(error.value).count("task.json") == 1
+    assert "overwrite" not in str(error.value)
+
+
+def test_a_damaged_configuration_is_copied_again(run):
+    (run / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is damaged .*Copy the file again") as error:
+        find_model(run)
+    assert "overwrite" not in str(error.value)
 
 
 def test_entries_of_other_versions_are_ignored(run):

@@ -29,7 +29,7 @@ UPSTREAM = {
     "steps=5": r"warmup_steps must be from 0 to 4, .* \(give warmup_steps, such as 0, or more",
     "epochs=0": "epochs",
     "weight_decay=-1": "weight_decay",
-    "warmup_steps=-1": "warmup_steps",
+    "warmup_steps=-1": "warmup_steps must be an integer of 0 or above, got -1",
     "schedule=stairs": "schedule",
 }
 CASES = {

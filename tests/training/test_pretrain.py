@@ -153,7 +153,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert_equal(values(result.model), values(alone.model))
     assert result.history == alone.history
     assert set(os.listdir(tmp_path / "stopped")) == FILES
-    with pytest.raises(ValueError, match=r"ema is 0\.5 there and None here"):
+    with pytest.raises(ValueError, match=r"ema is 0\.5 there and not given here"):
         pretrain(tmp_path / "stopped", **{**arguments, "ema": None})
     again = pretrain(tmp_path / "stopped", **arguments)
     assert again.metrics == result.metrics
