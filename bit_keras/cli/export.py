@@ -3,6 +3,7 @@
 from absl import flags
 
 from bit_keras.cli.flags import LIST, SWITCH, TEXT, Command, numbers
+from bit_keras.cli.tensorflow_log import filtered_stderr
 
 
 def _run(values: flags.FlagValues, model: str) -> None:
@@ -12,16 +13,18 @@ def _run(values: flags.FlagValues, model: str) -> None:
     find_model(model, values.weights)
     from bit_keras.exporters.export_model import export_model
 
-    export_model(
-        model,
-        values.format,
-        weights=values.weights,
-        output=values.output,
-        input_range=numbers(values, "input_range"),
-        freeze=values.freeze,
-        int8=values.int8,
-        overwrite=values.overwrite,
-    )
+    # Files of other formats are written by another process, which prints TensorFlow's log lines.
+    with filtered_stderr():
+        export_model(
+            model,
+            values.format,
+            weights=values.weights,
+            output=values.output,
+            input_range=numbers(values, "input_range"),
+            freeze=values.freeze,
+            int8=values.int8,
+            overwrite=values.overwrite,
+        )
 
 
 # fmt: off

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from bit_keras.exporters.engines import OUTPUT, load_functions
+from bit_keras.exporters.child_process import ChildProcess
+from bit_keras.exporters.engines import OUTPUT, functions_in, load_functions
 from bit_keras.exporters.outputs import outputs_of, to_range
 from bit_keras.utils.keras_internals import all_layers
 
@@ -55,6 +56,7 @@ def check_export(
     bound: float = FLOAT32_BOUND,
     shapes: tuple[tuple[int, int, int], ...] = _SHAPES,
     model_range: tuple[float, float] | None = None,
+    process: ChildProcess | None = None,
 ) -> Agreement:
     """Loads an exported file and compares it with its model on random images.
 
@@ -71,6 +73,7 @@ def check_export(
             replaces the height and width.
         model_range: the values of black and white in the images that the model itself takes. None
             means (-1, 1), or what the model's own layers scale to [-1, 1].
+        process: the process that loads and runs the file; None is this process.
 
     Returns:
         The largest relative error and the number of images with the same top class.
@@ -82,7 +85,8 @@ def check_export(
         ValueError: the file cannot be read.
     """
     bound = max(bound, _HALF_BOUND) if has_half_precision(model) else bound
-    functions, reference = load_functions(path), _reference(model, model_range)
+    functions = load_functions(path) if process is None else functions_in(process, path)
+    reference = _reference(model, model_range)
     rng = np.random.default_rng(0)
     errors, same, count = [], 0, 0
     for batch, *free in shapes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from bit_keras.exporters.agreement import Agreement, check_export
+from bit_keras.exporters.child_process import ChildProcess, EndedError
 from bit_keras.exporters.engines import library
 from bit_keras.exporters.formats import FORMATS, Format, Source
 from bit_keras.exporters.outputs import outputs_of
@@ -39,7 +40,8 @@ def convert(
 
     LiteRT, ONNX and OpenVINO files take float32 RGB images `[batch, height, width, 3]` in
     `input_range`, at any size that the model takes; their kernels are already standardized. These
-    files are converted from the SavedModel that `export_saved_model` writes with `freeze=True`.
+    files are converted from the SavedModel that `export_saved_model` writes with `freeze=True`, and
+    checked, in a process of its own: an abort of a converter or an engine becomes an error.
     Keras and npz files hold the model itself, which takes images in its own range.
 
     Args:
@@ -62,7 +64,8 @@ def convert(
     Raises:
         ImportError: a library of the extra "convert" is missing.
         OSError: a file or directory exists at `path`, or the file cannot be written.
-        RuntimeError: the written file gives other numbers than the model. It is removed.
+        RuntimeError: the written file gives other numbers than the model, or the converter or the
+            engine of the format aborted. No file is left.
         ValueError: the format cannot hold the model.
     """
     check(path, name, overwrite)
@@ -88,15 +91,18 @@ def convert(
     with (
         _atomic_file(path, form) as temporary,
         tempfile.TemporaryDirectory(".partial", partial_prefix(path), path.parent) as folder,
+        contextlib.ExitStack() as stack,
     ):
         source = form.source(model, Path(folder), input_range=input_range, model_range=model_range)
-        _write(form, source, temporary, model.name)
+        process = stack.enter_context(ChildProcess()) if form.libraries else None
+        _write(form, source, temporary, model.name, process)
         return check_export(
             model,
             temporary,
             input_range if form.serves else NETWORK_RANGE,
             bound=form.bound,
             model_range=model_range,
+            process=process,
         )
 
 
@@ -131,10 +137,17 @@ def check(path: str | os.PathLike, name: str, overwrite: bool) -> None:
     return None
 
 
-def _write(form: Format, source: Source, path: Path, name: str) -> None:
+def _write(
+    form: Format, source: Source, path: Path, name: str, process: ChildProcess | None
+) -> None:
     try:
-        form.write(source, path)
-    except (OSError, ImportError):
+        if process is None:
+            form.write(source, path)
+        else:
+            process.call(
+                form.write, source, path, task=f"The conversion of {name!r} to {form.title}"
+            )
+    except (OSError, ImportError, EndedError):
         raise
     # All exceptions are caught, because each conversion library raises its own classes of errors.
     except Exception as error:

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 
 from bit_keras.checkpoints.npz import load_npz, read_contents
+from bit_keras.exporters.child_process import ChildProcess
 from bit_keras.models import variants
 from bit_keras.models.resnet import ROOT_FILTERS, ResNetV2
 from bit_keras.runs.trained_model import find_model
@@ -92,6 +93,34 @@ def load_functions(path: str | os.PathLike) -> dict[str, Run]:
         if engine.explains:
             raise
         raise ValueError(f"{engine.title} cannot load {path}: {first_line(error)}") from error
+
+
+def functions_in(process: ChildProcess, path: str | os.PathLike) -> dict[str, Run]:
+    """Loads a model file in another process; returns functions like those of `load_functions`.
+
+    Raises:
+        As `load_functions`; also RuntimeError: the engine aborted.
+    """
+    task = f"Running the file in {engine_of(path).title}"
+
+    def run(name: str) -> Run:
+        return lambda images: process.call(_run_loaded, name, images, task=task)
+
+    return {name: run(name) for name in process.call(_load_here, os.fspath(path), task=task)}
+
+
+# The functions of the file that another process has loaded into this process.
+_loaded: dict[str, Run] = {}
+
+
+def _load_here(path: str) -> list[str]:
+    _loaded.clear()
+    _loaded.update(load_functions(path))
+    return list(_loaded)
+
+
+def _run_loaded(name: str, images: np.ndarray) -> np.ndarray:
+    return np.asarray(_loaded[name](images))
 
 
 def library(name: str) -> ModuleType:

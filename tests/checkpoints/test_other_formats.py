@@ -56,8 +56,8 @@ OTHERS = {
     "missing.msgpack": (None, "flax.serialization"),
     "missing.ckpt": (None, "tf.train.load_checkpoint"),
     "saved_model.pb": (None, "bit_keras.HubLayer"),
-    "fifo.npz": (os.mkfifo, "is a FIFO"),
-    "fifo.keras": (os.mkfifo, "is a FIFO"),
+    "fifo.npz": (os.mkfifo, "a FIFO"),
+    "fifo.keras": (os.mkfifo, "a FIFO"),
     "ckpt-1.index": (lambda path: path.write_bytes(b"x"), "tf.train.load_checkpoint"),
     "exported": (lambda path: make_directory(path, "saved_model.pb"), "bit_keras.HubLayer"),
     "run": (

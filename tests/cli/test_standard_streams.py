@@ -1,5 +1,6 @@
 """Commands whose output is closed, cut off by its reader, or in an encoding of few characters."""
 
+import contextlib
 import io
 import os
 import subprocess
@@ -16,19 +17,38 @@ from bit_keras.models import zoo
 pytestmark = pytest.mark.usefixtures("no_drawing")
 
 
-@pytest.fixture
-def cut_off(monkeypatch):
-    """Standard output and standard error are pipes whose reader has ended."""
-    files = []
-    for name in ("stdout", "stderr"):
-        reader, writer = os.pipe()
-        os.close(reader)
-        # Each line reaches the pipe at once.
-        files.append(open(writer, "w", buffering=1, encoding="utf-8"))  # noqa: SIM115
-        monkeypatch.setattr(sys, name, files[-1])
-    yield
-    for file in files:
-        file.close()
+def ended_reader():
+    """A stream into a pipe whose reader has ended; each line reaches the pipe at once."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return open(writer, "w", buffering=1, encoding="utf-8")
+
+
+def full_device():
+    """A stream that is buffered, onto a device that is always full."""
+    return open("/dev/full", "w", encoding="utf-8")
+
+
+def closed_terminal():
+    """A stream onto a terminal that the user has closed."""
+    terminal, writer = os.openpty()
+    os.close(terminal)
+    return open(writer, "w", buffering=1, encoding="utf-8")
+
+
+UNWRITABLE = (ended_reader, full_device, closed_terminal)
+
+
+@contextlib.contextmanager
+def streams(make):
+    """Standard output and standard error are two streams that cannot be written.
+
+    A fixture could not set them, because pytest sets its own between a fixture and its test.
+    """
+    with pytest.MonkeyPatch.context() as patch, make() as stdout, make() as stderr:
+        patch.setattr(sys, "stdout", stdout)
+        patch.setattr(sys, "stderr", stderr)
+        yield
 
 
 @pytest.fixture
@@ -45,43 +65,24 @@ def train(tmp_path, monkeypatch, eager):
     return train
 
 
+@pytest.mark.parametrize("make", UNWRITABLE)
 @pytest.mark.parametrize("command", [["--help"], ["finetune", "--help"], ["models", "--where"]])
-def test_a_reader_that_ends_early_is_no_error(command, cut_off):
-    assert main(command) == 0
+def test_a_printing_command_fails_only_if_somebody_misses_its_text(command, make):
+    with streams(make):
+        status = main(command)
+    assert status == (2 if make is full_device else 0)
 
 
-def test_a_mistake_whose_message_nobody_reads_keeps_its_status(cut_off):
-    assert main(["finetun"]) == 2
+@pytest.mark.parametrize("make", UNWRITABLE)
+def test_a_mistake_whose_message_nobody_reads_keeps_its_status(make):
+    with streams(make):
+        assert main(["finetun"]) == 2
 
 
-def test_a_training_goes_on_when_the_reader_of_its_output_ends(cut_off, train):
-    assert train() == 0
-
-
-def full_device():
-    """A stream that is buffered, onto a device that is always full."""
-    return open("/dev/full", "w", encoding="utf-8")
-
-
-def closed_terminal():
-    """A stream onto a terminal that the user has closed."""
-    terminal, writer = os.openpty()
-    os.close(terminal)
-    return open(writer, "w", buffering=1, encoding="utf-8")
-
-
-@pytest.fixture(params=[full_device, closed_terminal])
-def unwritable(request, monkeypatch):
-    """Standard output and standard error cannot be written, for one of two reasons."""
-    with request.param() as stdout, request.param() as stderr:
-        monkeypatch.setattr(sys, "stdout", stdout)
-        monkeypatch.setattr(sys, "stderr", stderr)
-        yield request.param
-
-
-@pytest.mark.parametrize("command", [["--help"], ["finetune", "--help"], ["models", "--where"]])
-def test_a_printing_command_fails_only_if_somebody_misses_its_text(command, unwritable):
-    assert main(command) == (2 if unwritable is full_device else 0)
+@pytest.mark.parametrize("make", UNWRITABLE)
+def test_a_training_goes_on_when_its_output_cannot_be_written(make, train):
+    with streams(make):
+        assert train() == 0
 
 
 def test_a_full_device_is_named(monkeypatch, capsys):
@@ -90,10 +91,6 @@ def test_a_full_device_is_named(monkeypatch, capsys):
         assert main(["models"]) == 2
     expected = "bit-keras: Standard output could not be written: No space left on device. "
     assert capsys.readouterr().err.startswith(expected)
-
-
-def test_a_training_goes_on_when_its_output_cannot_be_written(unwritable, train):
-    assert train() == 0
 
 
 def test_a_terminal_may_be_closed_in_the_middle(monkeypatch):

@@ -6,13 +6,13 @@ import sys
 import keras
 import numpy as np
 import pytest
+from exporters import converters
 from marked import slow_except
 from networks import images, randomize, tiny
 from reference import relative_error
 
 import bit_keras
 from bit_keras.exporters import convert as convert_module
-from bit_keras.exporters import formats
 from bit_keras.exporters.convert import convert
 from bit_keras.exporters.engines import engine_of, load
 from bit_keras.exporters.formats import FORMATS
@@ -124,15 +124,9 @@ def test_a_wrong_file_is_refused(model, tmp_path):
 
 
 @pytest.mark.peer
-def test_a_wrong_openvino_file_leaves_both_of_the_earlier_one(
-    model, tmp_path, tmp_path_factory, monkeypatch
-):
-    def write(source, path):
-        other = tmp_path_factory.mktemp("other") / "saved_model"
-        bit_keras.export_saved_model(randomize(tiny(), seed=1), other, freeze=True)
-        formats._write_openvino(other, path)
-
-    monkeypatch.setitem(FORMATS, "openvino", dataclasses.replace(FORMATS["openvino"], write=write))
+def test_a_wrong_openvino_file_leaves_both_of_the_earlier_one(model, tmp_path, monkeypatch):
+    row = dataclasses.replace(FORMATS["openvino"], write=converters.write_another_model)
+    monkeypatch.setitem(FORMATS, "openvino", row)
     for name in ("file.xml", "file.bin"):
         (tmp_path / name).write_text("the earlier one")
     with pytest.raises(RuntimeError, match="differs from the model"):
@@ -150,6 +144,36 @@ def test_a_failing_library_is_one_sentence(model, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"cannot be written as Keras: no such operation$"):
         convert(model, tmp_path / "file.keras", "keras")
     assert left(tmp_path) == []
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Replaces the converter of ONNX by another one, and the export that it starts from by none."""
+
+    def replace(write):
+        row = dataclasses.replace(
+            FORMATS["onnx"], write=write, source=lambda _, folder, **__: folder
+        )
+        monkeypatch.setitem(FORMATS, "onnx", row)
+        monkeypatch.setattr(convert_module, "library", lambda name: None)
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("write", "kind", "message"),
+    [
+        (converters.abort, RuntimeError, "The conversion of 'tiny' to ONNX failed: .* SIGABRT"),
+        (converters.raise_error, ValueError, "cannot be written as ONNX: no such operation$"),
+    ],
+)
+def test_a_converter_that_fails_in_its_process(write, kind, message, model, tmp_path, in_process):
+    in_process(write)
+    (tmp_path / "file.onnx").write_text("the earlier one")
+    with pytest.raises(kind, match=message):
+        convert(model, tmp_path / "file.onnx", "onnx", overwrite=True)
+    assert (tmp_path / "file.onnx").read_text() == "the earlier one"
+    assert left(tmp_path) == ["file.onnx"]
 
 
 @pytest.mark.parametrize("name", CONVERTED)
