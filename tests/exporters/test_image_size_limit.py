@@ -66,14 +66,13 @@ def test_what_is_no_image_is_not_refused():
 def test_the_signatures_refuse_no_pixels_and_too_many(tmp_path):
     bit_keras.export_saved_model(randomize(quick()), tmp_path / "module", image_size=16)
     module = tf.saved_model.load(tmp_path / "module")
-    functions = [module, module.signatures["serving_default"], module.signatures["features"]]
-    for function in functions:
-        for shape in ((0, 16, 16, 3), (1, 0, 16, 3)):
-            with pytest.raises(
-                tf.errors.InvalidArgumentError, match="at least one image of at least"
-            ):
-                function(tf.zeros(shape))
-    for function in functions[1:]:
+    signatures = [module.signatures["serving_default"], module.signatures["features"]]
+    calls = [(function, (1, 0, 16, 3)) for function in signatures]
+    calls += [(function, (0, 16, 16, 3)) for function in (module, *signatures)]
+    for function, shape in calls:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="at least one image of at least"):
+            function(tf.zeros(shape))
+    for function in signatures:
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"in the shape \(None.*, 3\)"):
             function(tf.zeros((1, 16, 16, 1)))
     with pytest.raises(tf.errors.InvalidArgumentError, match="at least one image of at least"):
