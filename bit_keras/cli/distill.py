@@ -32,12 +32,16 @@ BUDGET_FLAGS = (
 
 
 def _run(values: flags.FlagValues, teacher: str) -> None:
-    from bit_keras.runs.trained_model import find_model, is_exported
+    from bit_keras.runs.trained_model import check_weights_of, find_model, is_exported
 
     # A wrong name of a teacher is refused here, before the import of TensorFlow below takes
     # seconds.
-    is_file = is_exported(teacher) and values.teacher_weights is None
-    source = teacher if is_file else find_model(teacher, values.teacher_weights).load
+    if is_exported(teacher) and values.teacher_weights is None:
+        source = teacher
+    else:
+        found = find_model(teacher, values.teacher_weights)
+        check_weights_of(found)
+        source = found.load
     mean, std = numbers(values, "teacher_mean"), numbers(values, "teacher_std")
     from bit_keras.training.distill import distill
 

@@ -96,11 +96,11 @@ def load_for_evaluation(
     It is the same as `load`, except that a folder without splits may have a single class, and
     classes of a single image. `Task.whole` has all of its images.
     """
-    root = _root(path)
+    colour, root = colour_of(background), _root(path)
     if find_splits(root):
         return load(name, path, skip_corrupt=skip_corrupt, background=background)
     classes, sizes = _find_decodable({"": ""}, root, skip_corrupt, 1, least_classes=1)
-    return _unsplit_task(name, root, classes[""], sizes, colour_of(background))
+    return _unsplit_task(name, root, classes[""], sizes, colour)
 
 
 def _unsplit_task(

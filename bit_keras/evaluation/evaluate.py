@@ -24,7 +24,7 @@ from bit_keras.hyperrule import HyperRule
 from bit_keras.models.task_record import record_of
 from bit_keras.runs import run_directory
 from bit_keras.runs.known_classes import wordnet_ids
-from bit_keras.runs.trained_model import SavedModel, ZooModel, find_model
+from bit_keras.runs.trained_model import SavedModel, ZooModel, check_weights_of, find_model
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.integers import check_integer
 
@@ -148,6 +148,12 @@ def prepare_evaluation(
         OSError: the model or the data is missing, or `output_dir` cannot be written.
     """
     source = find_model(model, weights)
+    # Reading a task may take minutes, so what does not depend on it is checked first.
+    check_weights_of(source)
+    if crop is not None:
+        crop = check_integer("crop", crop)
+    if output_dir is not None:
+        _check_directory(Path(output_dir).expanduser(), overwrite)
     fitting = _fitting_task(source, model, task, task_options or {})
     task = fitting.task
     _check_head(source, task)
@@ -219,7 +225,13 @@ def _default_directory(source: SavedModel | ZooModel, task: Task) -> Path:
 
 
 def _check_directory(directory: Path, overwrite: bool) -> None:
-    """Raises a ValueError if a directory holds a trained model or a run that is no evaluation."""
+    """Checks that an evaluation may be written to a directory; makes nothing yet.
+
+    Raises:
+        ValueError: the directory holds a trained model or a run that is no evaluation.
+        OSError: the directory cannot be written.
+    """
+    run_directory.check_writable_later(directory)
     if (directory / run_directory.MODEL).exists():
         found = f"a {run_directory.MODEL}"
     elif (directory / run_directory.SEEDS).exists() or run_directory.seed_runs(directory):

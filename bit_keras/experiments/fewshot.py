@@ -113,10 +113,22 @@ def fewshot(
     """
     shots = distinct_integers("shots", shots, least=1)
     seeds = distinct_integers("seeds", seeds, least=0)
+    budget = {name: value for name, value in (budget or {}).items() if value is not None}
+    if probe:
+        _check_budget_of_probe(budget)
     check_arguments(model, pretrained=pretrained, recipe=recipe, budget=budget)
+    study = {
+        "command": "fewshot",
+        "method": _PROBE if probe else _FINE_TUNING,
+        "shots": list(shots),
+        "seeds": list(seeds),
+        "recipe": recipe,
+        "budget": run_directory.plain(budget),
+    }
+    directory = Path(output_dir).expanduser()
+    run_directory.check_usable(directory, study, overwrite)
     task = _with_labels(as_task(task))
     _check_shots(task, shots)
-    budget = {name: value for name, value in (budget or {}).items() if value is not None}
     training = {"pretrained": pretrained, "recipe": recipe, "budget": budget}
     start = (_prepare_probe if probe else _prepare_runs)(model, task, seed=seeds[0], **training)
     network, crop, of_model = start
@@ -126,14 +138,8 @@ def fewshot(
         # The choices of flip and random crop are left out for a linear probe, because its training
         # images are neither flipped nor cropped at random.
         **({} if probe else task.chosen),
-        "command": "fewshot",
-        "method": _PROBE if probe else _FINE_TUNING,
-        "shots": list(shots),
-        "seeds": list(seeds),
-        "recipe": recipe,
-        "budget": run_directory.plain(budget),
+        **study,
     }
-    directory = Path(output_dir).expanduser()
     # All arguments are checked before the first file is written or removed.
     if overwrite:
         run_directory.remove_runs(_study_runs(directory))
@@ -204,6 +210,15 @@ def _prepare_runs(
     return run.network, run.rule.crop, run.configuration
 
 
+def _check_budget_of_probe(budget: dict) -> None:
+    others = [name for name in budget if name != "crop"]
+    if others:
+        raise ValueError(
+            f"{', '.join(others)}: a linear probe does not train the network. In budget it takes "
+            "only crop (--crop), the side of the images in pixels. Leave the others out."
+        )
+
+
 def _prepare_probe(
     model: str | keras.Model, task: Task, *, pretrained, recipe: str, budget: dict, seed: int
 ) -> tuple[keras.Model, int, dict]:
@@ -213,12 +228,7 @@ def _prepare_probe(
         The network that computes features, the side of the images in pixels, and a dict with the
         entries of the configuration that describe the network.
     """
-    crop, *others = budget.get("crop"), *(name for name in budget if name != "crop")
-    if others:
-        raise ValueError(
-            f"{', '.join(others)}: a linear probe does not train the network. In budget it takes "
-            "only crop (--crop), the side of the images in pixels. Leave the others out."
-        )
+    crop = budget.get("crop")
     # `resize` is at least 1, so that for a crop below 1 the error of HyperRule.scaled names the
     # crop.
     size = {} if crop is None else {"crop": crop, "resize": max(crop, 1)}

@@ -57,11 +57,14 @@ def finetune_seeds(
     """
     seeds = distinct_integers("seeds", seeds, least=0)
     check_arguments(model, seed=seeds[0], **arguments)
+    directory = Path(output_dir).expanduser()
+    run_directory.check_writable_later(directory)
+    if not overwrite:
+        _refuse_single_run(directory)
     # Several workers must connect before TensorFlow computes anything, such as reading the task.
     choose_strategy(model, arguments.get("strategy", "auto"))
     task = as_task(task)
     configuration = _common_configuration(model, task, seeds[0], arguments)
-    directory = Path(output_dir).expanduser()
     # All arguments are checked before the first file is written or removed.
     known = {} if overwrite else _finished(directory, configuration)
     accuracies = {seed: known[seed] for seed in seeds if seed in known}
@@ -110,18 +113,22 @@ def _common_configuration(
     return configuration
 
 
-def _finished(directory: Path, configuration: dict[str, Any]) -> dict[int, float]:
-    """Maps each seed that has a finished run in the directory to the run's test accuracy.
-
-    Raises:
-        ValueError: the directory holds a single run, or runs of another configuration.
-    """
+def _refuse_single_run(directory: Path) -> None:
     if (directory / run_directory.CONFIG).exists():
         raise ValueError(
             f"{directory} holds a single run ({run_directory.CONFIG}), but several seeds were "
             "asked for. Choose another output_dir (--output_dir), or pass overwrite (--overwrite) "
             "to remove the run."
         )
+
+
+def _finished(directory: Path, configuration: dict[str, Any]) -> dict[int, float]:
+    """Maps each seed that has a finished run in the directory to the run's test accuracy.
+
+    Raises:
+        ValueError: the directory holds a single run, or runs of another configuration.
+    """
+    _refuse_single_run(directory)
     path = directory / run_directory.SEEDS
     if not path.exists():
         return {}

@@ -100,13 +100,18 @@ def check_usable(path: str | os.PathLike, known: dict, overwrite: bool) -> None:
         OSError, ValueError: `claim` would raise this error later.
     """
     path = Path(path).expanduser()
+    check_writable_later(path)
+    if not overwrite:
+        _refuse_seeds(path)
+        _check_configuration(path, plain(known), known)
+
+
+def check_writable_later(path: Path) -> None:
+    """Raises an OSError if a directory cannot be made and written; makes nothing yet."""
     nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not nearest.is_dir():
         raise _unwritable(path, NotADirectoryError(f"{nearest} is not a directory"))
     _try_to_write(path, nearest)
-    if not overwrite:
-        _refuse_seeds(path)
-        _check_configuration(path, plain(known), known)
 
 
 def remove(path: Path) -> None:

@@ -233,6 +233,18 @@ def is_exported(path: object) -> bool:
     return path.suffix == ".onnx" or (path / "saved_model.pb").is_file()
 
 
+def check_weights_of(source: SavedModel | ZooModel) -> None:
+    """Checks the user's own weight file of a named model, before the model is built.
+
+    Raises:
+        ValueError, OSError: `source.load` would raise this error later.
+    """
+    if isinstance(source, ZooModel) and source.checkpoint is None:
+        from bit_keras.models.zoo import check_weights
+
+        check_weights(source.name, source.weights)
+
+
 def _of_run(directory: Path) -> SavedModel:
     if not (directory / run_directory.CONFIG).exists():
         raise ValueError(

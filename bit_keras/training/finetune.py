@@ -35,6 +35,7 @@ from bit_keras.training.preparation import (
 )
 from bit_keras.training.recipes import FROM_SCRATCH
 from bit_keras.training.run import Result, Run, Tested, execute
+from bit_keras.utils.integers import check_integer
 
 
 def finetune(
@@ -165,6 +166,8 @@ def check_arguments(
     """
     options = RunOptions(**options)
     check_model(model)
+    if examples_per_class is not None:
+        examples_per_class = check_integer("examples_per_class", examples_per_class)
     origin = _origin(model, pretrained, recipe)
     budget = given(budget)
     _check_budget(rule, recipe, origin, budget)

@@ -40,6 +40,12 @@ def _fraction(name: str, value: float) -> float:
     return value
 
 
+def _remat(name: str, value: str) -> str:
+    if value not in ("block", "unit"):
+        raise ValueError(f"{name}={value!r}; expected 'block' or 'unit'.")
+    return value
+
+
 def _dtype_policy(name: str, value: str) -> str:
     # Keras is imported here, because its import takes seconds and `--help` must be quick.
     import keras
@@ -88,6 +94,7 @@ class RunOptions:
         None,
         "'block' or 'unit': in the backward pass, compute the activations inside each block or "
         "unit again, which saves memory and takes more time",
+        _remat,
     )
     dtype: str | None = _option(
         None,
