@@ -62,7 +62,7 @@ def check_creatable(path: Path) -> None:
 
     If the directory does not exist yet, the nearest one above it that exists is tried.
     """
-    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    folder = next((folder for folder in path.absolute().parents if folder.exists()), path)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
