@@ -46,6 +46,19 @@ def test_all_three_splits(tmp_path):
         ("testcat", "validate"),
         ("cat/left", "cat/right", "dog/left", "dog/right"),
         ("cat/train", "dog/test"),
+        ("cat/2019", "cat/2020", "dog/2019", "dog/2020"),  # by date
+        ("cat/camera1", "cat/camera2", "dog/camera1", "dog/camera2"),
+        ("cat/cat", "dog/dog"),  # as archives are unpacked
+        ("steam train", "test tube"),
+        ("train/steam", "train/diesel", "test tube/glass"),
+        ("steam train/2019", "steam train/2020", "car/2019", "car/2020"),
+        ("valid/front", "valid/back", "invalid/front", "invalid/back"),
+        ("test tube", "test card", "trainers", "valve", "devil", "trend"),
+        ("test_strip_negative/a", "test_strip_positive/b"),
+        ("learn", "teach"),
+        ("data", "images", "set"),
+        ("1", "2", "3"),
+        ("cat/new", "cat/test", "dog/new"),
     ],
 )
 def test_classes_are_not_taken_for_splits(tmp_path, names):
@@ -73,3 +86,51 @@ def test_what_is_ambiguous_is_refused_with_how_to_name_it(tmp_path, names, messa
     with pytest.raises(ValueError, match="names") as error:
         find_splits(folders(tmp_path, *names))
     assert message in str(error.value)
+
+
+def with_classes(**splits):
+    """Returns folders with the first so many of three classes in each split; 0 is a flat folder."""
+    return [
+        f"{split}/{label}" if label else split
+        for split, count in splits.items()
+        for label in (("cat", "dog", "emu")[:count] or [None])
+    ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        with_classes(train=3, validate=2),
+        with_classes(train=3, validate=1),
+        with_classes(train=3, holdout=2),
+        with_classes(train_set=3, test_set=2),
+        with_classes(**{"training_set/training_set": 3, "test_set/test_set": 3}),
+        with_classes(**{"seg_train/seg_train": 3, "seg_test/seg_test": 3}),
+        with_classes(**{"seg_train/seg_train": 3, "seg_test/seg_test": 3, "seg_pred/seg_pred": 0}),
+        with_classes(seg_train=3, seg_test=3, seg_pred=0),
+        with_classes(Training=3, PublicTest=2, PrivateTest=3),
+        with_classes(trn=3, val=3, tst=3),
+        with_classes(trn=3, tst=3),
+        with_classes(learn=3, test=3),
+        with_classes(train=3, test1=0),
+        with_classes(train=2, query=3, gallery=3),
+        with_classes(fold1=3, fold2=3, fold3=3),
+        with_classes(fold_1=3, fold_2=2),
+        with_classes(entrenamiento=3, prueba=3),
+        with_classes(trainval=3, test=3),
+        with_classes(train2017=3, val2017=3),
+        with_classes(**{"train ": 3, "test ": 3}),
+        with_classes(TrainImages=3, TestImages=3, docs=0),
+        with_classes(trainset=3, testset=3),
+        with_classes(pets_train=3, pets_test=2, other=0),
+        with_classes(train=3, new_ones=2),
+        [f"{label}/{split}" for label in ("cat", "dog") for split in ("Train_set", "Test_set")],
+        [f"{label}/{label}-{split}" for label in ("cat", "dog") for split in ("train", "val")],
+    ],
+    ids=str,
+)
+def test_what_looks_like_splits_of_other_names_is_refused(tmp_path, names):
+    with pytest.raises(ValueError, match="look like splits") as error:
+        find_splits(folders(tmp_path, *names))
+    assert "names" in str(error.value)
+    assert "expected" in str(error.value) or "name the training split 'train'" in str(error.value)
