@@ -17,8 +17,10 @@ from bit_keras.utils.regular_file import check_regular_file
 # image.
 _SUFFIXES = (".avif", ".jxl")
 
-# Suffixes of picture files that are left out, because TensorFlow and Pillow do not read them. Raw
-# files of cameras are TIFF files, of which Pillow would read a small preview.
+# Suffixes of picture files that TensorFlow and Pillow do not read. Such a file is left out, unless
+# its content is in another format that they read, as of a JPEG whose name ends in ".heic". A TIFF
+# of such a name is left out, because raw files of cameras are TIFF files, of which Pillow would
+# read a small preview.
 _UNREADABLE = (
     *(".heic", ".heif", ".svg", ".eps", ".pdf", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf"),
     *(".rw2", ".raf", ".pef", ".srw"),
@@ -136,7 +138,9 @@ class FolderListing:
 
     def _may_be_image(self, entry: os.DirEntry) -> bool:
         name = entry.name.lower()
-        return _is_named_image(name) or (not name.endswith(_UNREADABLE) and is_image(entry.path))
+        if _is_named_image(name):
+            return True
+        return is_image(entry.path, without=("TIFF",) if name.endswith(_UNREADABLE) else ())
 
     def _leave_out(self, entry: os.DirEntry, reason: str) -> None:
         """Notes a left-out file or folder for the log, with its path if it may hold a picture."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -37,15 +38,20 @@ def suffixes() -> tuple[str, ...]:
     return tuple(sorted(suffix for suffix, form in known.items() if form in formats))
 
 
-def is_image(path: str | os.PathLike) -> bool:
-    """Returns True if a regular file begins like an image that TensorFlow or Pillow reads."""
+def is_image(path: str | os.PathLike, without: Sequence[str] = ()) -> bool:
+    """Returns True if a regular file begins like an image that TensorFlow or Pillow reads.
+
+    Args:
+        path: the file.
+        without: Pillow's names of formats that do not count, such as "TIFF".
+    """
     try:
         check_regular_file(path)
         with open(path, "rb") as file:
             if file.read(12).startswith(JPEG_XL):
                 return True
             file.seek(0)
-            with Image.open(file, formats=_FORMATS):
+            with Image.open(file, formats=[name for name in _FORMATS if name not in without]):
                 return True
     except Exception:  # Pillow raises exceptions of many types, so all are caught.
         return False

@@ -98,6 +98,20 @@ def test_raw_files_of_cameras_are_not_taken_for_their_previews(tmp_path, warned)
     assert "photo.dng: neither" in warned[0]
 
 
+@pytest.mark.parametrize("suffix", ["heic", "HEIF", "pdf", "dng", "nef", "svg", "eps", "cr3"])
+def test_an_image_with_the_suffix_of_another_kind_of_picture_is_read(tmp_path, suffix, warned):
+    listing = image_files.FolderListing(tmp_path)
+    for kind in ("jpeg", "png", "webp", "avif", "jpeg xl"):
+        write(tmp_path / "cat" / f"{kind}.{suffix}", kinds.KINDS[kind][0])
+    for kind, content in {"tiff": kinds.KINDS["tiff"][0], "text": b"<svg/>"}.items():
+        write(tmp_path / "cat" / f"{kind}.{suffix}", content)
+    write(tmp_path / "cat" / f"broken.{suffix}", kinds.BROKEN["heic"][0])
+    found = sorted(f"cat/{kind}.{suffix}" for kind in ("jpeg", "png", "webp", "avif", "jpeg xl"))
+    assert listing.images(tmp_path / "cat") == found
+    listing.log()
+    assert len(warned) == 4  # the three files that are left out, and their number
+
+
 def test_links_are_followed(tmp_path, warned):
     name = make(tmp_path / "images", {"cat": 2, "dog": 2})
     make(tmp_path, {"elsewhere": 2})
