@@ -27,6 +27,10 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # The marks that stand before the Exif block in JPEG, PNG and WebP files.
 _EXIF_IN_JPEG, _EXIF_IN_PNG, _EXIF_IN_WEBP = b"Exif\0\0", b"eXIf", b"EXIF"
 
+# The bytes that begin a segment APP1 of a JPEG, which may be the Exif block. The two bytes behind
+# them are the length of the segment, and then the mark of the Exif block may follow.
+_APP1 = b"\xff\xe1"
+
 # The number of bytes at the start of an image that are looked at. The longest header is that of a
 # BMP: 54 bytes and 256 colours of 4 bytes. Zeros are appended to shorter files.
 _HEADER = 54 + 1024
@@ -126,8 +130,9 @@ def _decode_with_care(
             lambda: _decode_by_pillow(image, use_pillow),
         ],
     )
-    mark = tf.where(is_jpeg, _EXIF_IN_JPEG, tf.where(is_png, _EXIF_IN_PNG, _EXIF_IN_WEBP))
-    exif = tf.concat([_split(image, mark), [b"", b""]], axis=0)[1]
+    mark = tf.where(is_png, _EXIF_IN_PNG, _EXIF_IN_WEBP)
+    exif = tf.concat([_split(tf.where(is_jpeg, b"", image), mark), [b"", b""]], axis=0)[1]
+    exif = tf.where(is_jpeg, _exif_in_jpeg(tf.where(is_jpeg, image, b"")), exif)
     orientation = tf.where(is_jpeg | is_png | is_webp, _orientation(exif, is_webp), 1)
     return _oriented(composite(pixels, background), orientation)
 
@@ -159,6 +164,18 @@ def _starts_with(image: tf.Tensor, start: bytes) -> tf.Tensor:
 def _split(text: tf.Tensor, separator: bytes | tf.Tensor) -> tf.Tensor:
     """Returns the two parts around a text's first separator, or the whole text if it has none."""
     return tf.raw_ops.StringSplitV2(input=[text], sep=separator, maxsplit=1).values
+
+
+def _exif_in_jpeg(jpeg: tf.Tensor) -> tf.Tensor:
+    """Returns a JPEG from the data of its Exif block on, or "" if it has no Exif block.
+
+    Other segments, such as one of XMP, may hold the text of the block's mark.
+    """
+    parts = tf.raw_ops.StringSplitV2(input=[jpeg], sep=_APP1).values
+    starts = tf.strings.substr(tf.strings.join([parts, _PADDING]), 2, len(_EXIF_IN_JPEG))
+    is_behind = tf.cumsum(tf.cast(tf.equal(starts, _EXIF_IN_JPEG), tf.int32)) > 0
+    behind = tf.strings.reduce_join(tf.boolean_mask(parts, is_behind), separator=_APP1)
+    return tf.strings.substr(tf.strings.join([behind, _PADDING]), 2 + len(_EXIF_IN_JPEG), 1 << 16)
 
 
 def _has_alpha(png: tf.Tensor) -> tf.Tensor:

@@ -79,6 +79,35 @@ def test_odd_exif_blocks():
         np.testing.assert_array_equal(found, kinds.upright(orientation), err_msg=name)
 
 
+def jpeg_with(*segments):
+    """Returns the JPEG picture with segments APP1 of these contents in front."""
+    content = kinds.encoded(kinds.RGB, "JPEG", quality=95, subsampling=0)
+    lengths = [(len(segment) + 2).to_bytes(2, "big") for segment in segments]
+    blocks = (b"\xff\xe1" + pair[0] + pair[1] for pair in zip(lengths, segments, strict=True))
+    return content[:2] + b"".join(blocks) + content[2:]
+
+
+def test_the_exif_block_of_a_jpeg_is_found_among_other_segments():
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + ENTRY
+    # The directory stands behind other data, which hold the bytes of the marker APP1.
+    further = b"Exif\0\0II*\0\x10\0\0\0" + b"\xff\xe1Exif\0\0" + b"\x01\0" + ENTRY
+    xmp = b"http://ns.adobe.com/xap/1.0/\0"
+    for segments, orientation in (
+        ((exif,), 6),
+        ((xmp + b" Exif\0\0 written here", exif), 6),
+        ((xmp + b" Exif\0\0 written here",), 1),
+        ((xmp + b"Exif\0\0" + exif[6:],), 1),
+        ((exif, xmp + bytes(60_000)), 6),
+        ((xmp, xmp, further), 6),
+        ((b"", b"E", exif), 6),
+    ):
+        content = jpeg_with(*segments)
+        found = pixels(content)
+        assert found.shape == kinds.upright(orientation).shape, segments
+        assert np.abs(found - kinds.upright(orientation)).mean() <= 2
+        np.testing.assert_array_equal(pixels(content, use_pillow=False), found)
+
+
 def test_a_background_of_another_colour():
     grey = (128, 128, 128)
     for kind in ("transparent png", "transparent webp", "transparent tiff", "tga"):
