@@ -97,7 +97,9 @@ class GroupNormalization(keras.layers.GroupNormalization):
         return ops.cast(x, self.compute_dtype)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "activation": activations.serialize(self.activation)}
+        # The attribute may have been set to None, which is "linear".
+        activation = activations.get(self.activation)
+        return {**super().get_config(), "activation": activations.serialize(activation)}
 
 
 def _group_norm(x, gamma, beta, groups: int, epsilon: float, relu: bool, dtype: str):

@@ -4,12 +4,15 @@ A `ResNetV2` is saved as the arguments of its constructor. But a layer can be ch
 sets its activation or its regularizer, and Keras itself quantizes layers and adds LoRA to them. A
 layer that differs from the one that the constructor makes is saved with its own configuration, and
 is made from it when the network is loaded.
+
+A `Model(inputs, outputs)` is saved as the configurations of its layers. Only what was changed on
+their variables is missing there; `variable_changes` returns it.
 """
 
 import copy
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -74,12 +77,7 @@ class LayerMaker:
                 # All exceptions are caught, because a changed attribute can make any part of Keras
                 # fail.
                 except Exception as error:
-                    raise ValueError(
-                        f"Layer {layer.name!r} cannot be saved as it is now, because a loaded "
-                        f"model would not compute as this one does: {error}. If the layer was "
-                        "changed after it was built, undo the change, or save only the weights by "
-                        "model.save_weights."
-                    ) from error
+                    raise ValueError(_cannot_be_saved(layer, error)) from error
                 if change:
                     found[name] = change
         return found
@@ -87,11 +85,14 @@ class LayerMaker:
     def restore_settings(self, changes: dict[str, dict]) -> None:
         """Sets the settings of variables that `changes` returned; the layers must be built."""
         for name, change in changes.items():
-            settings = change.get("variables", {})
-            for variable in self.layers[name].weights:
-                for setting, value in settings.get(variable.name, {}).items():
-                    getter = _GETTERS.get(setting)
-                    setattr(variable, setting, value if getter is None else getter(value))
+            _restore(self.layers[name].weights, change.get("variables", {}))
+
+
+def _restore(variables: Iterable[keras.Variable], settings: dict[str, dict]) -> None:
+    for variable in variables:
+        for setting, value in settings.get(variable.name, {}).items():
+            getter = _GETTERS.get(setting)
+            setattr(variable, setting, value if getter is None else getter(value))
 
 
 def later_changes(model: keras.Model) -> dict:
@@ -125,7 +126,114 @@ def with_later_changes(cls: type, config: dict) -> keras.Model:
     return model
 
 
+def variable_changes(model: keras.Model) -> dict[str, dict]:
+    """Returns the settings of variables that the configurations of a model's layers do not hold.
+
+    Args:
+        model: a functional model whose `get_config` contains the configurations of its layers.
+
+    Returns:
+        A dict by the place of the layer among all layers, as text, with a dict by the name of the
+        variable, whose values are dicts of settings.
+
+    Raises:
+        ValueError: a variable was taken from its layer, or its settings cannot be saved.
+    """
+    found = {}
+    with keras_internals.without_shared_objects():
+        for number, layer in enumerate(_layers_saved_by(model)):
+            try:
+                _check_variables(layer)
+                settings = _settings_beside_config(layer)
+            # All exceptions are caught, because a user's setting can fail in any way.
+            except Exception as error:
+                raise ValueError(_cannot_be_saved(layer, error)) from error
+            if settings:
+                found[str(number)] = settings
+    return found
+
+
+def restore_variable_changes(model: keras.Model, changes: dict[str, dict]) -> None:
+    """Sets the settings of variables that `variable_changes` returned."""
+    layers = _layers_saved_by(model)
+    for number, settings in changes.items():
+        variables = [variable for variable, _ in keras_internals.own_variables(layers[int(number)])]
+        _restore(variables, settings)
+
+
+def _layers_saved_by(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers and sublayers of a model, without the layers of nested BiT networks.
+
+    A nested network with an attribute `layer_maker` saves the changes of its layers itself.
+    """
+    found, waiting = [], list(reversed(model.layers))
+    while waiting:
+        layer = waiting.pop()
+        if hasattr(layer, "layer_maker"):
+            continue
+        found.append(layer)
+        is_model = isinstance(layer, keras.Model)
+        below = layer.layers if is_model else keras_internals.layers_below(layer)
+        waiting += reversed(below)
+    return found
+
+
+def _settings_beside_config(layer: keras.layers.Layer) -> dict[str, dict]:
+    """Returns the settings of a layer's variables that a layer made from its config would not have.
+
+    Only settings that are an argument of the layer, such as `kernel_regularizer`, are compared.
+    """
+    found = {}
+    for variable, made_trainable in keras_internals.own_variables(layer):
+        settings = {}
+        for setting in _GETTERS:
+            attribute = _attribute_of(layer, variable, setting)
+            value = getattr(variable, setting)
+            if attribute is not None and value is not getattr(layer, attribute):
+                settings[setting] = keras.saving.serialize_keras_object(value)
+        if variable.trainable != (layer.trainable and made_trainable):
+            settings["trainable"] = variable.trainable
+        if settings:
+            found[variable.name] = settings
+    return found
+
+
+def _attribute_of(layer: keras.layers.Layer, variable: keras.Variable, setting: str) -> str | None:
+    """Returns the attribute of a layer that a variable's setting is made from, or None.
+
+    Keras' names are "kernel_regularizer" for the variable "kernel", but "depthwise_regularizer" for
+    the kernel of a DepthwiseConv2D and for the "depthwise_kernel" of a SeparableConv2D.
+    """
+    names = [variable.name, variable.name.removesuffix("_kernel")]
+    if variable.name == "kernel":
+        names.append("depthwise")
+    attributes = (f"{name}_{setting}" for name in names)
+    return next((attribute for attribute in attributes if hasattr(layer, attribute)), None)
+
+
+def _check_variables(layer: keras.layers.Layer) -> None:
+    """Raises an error if a layer of Keras or bit_keras no longer uses one of its variables."""
+    if type(layer).__module__.partition(".")[0] not in ("keras", "bit_keras"):
+        return
+    used = {id(value) for value in vars(layer).values()}
+    for variable, _ in keras_internals.own_variables(layer):
+        if id(variable) not in used:
+            raise ValueError(
+                f"its variable {variable.name!r} was replaced or removed after the layer was "
+                "built, and a layer made from the saved configuration would have it"
+            )
+
+
+def _cannot_be_saved(layer: keras.layers.Layer, error: Exception) -> str:
+    return (
+        f"Layer {layer.name!r} cannot be saved as it is now, because a loaded model would not "
+        f"compute as this one does: {error}. If the layer was changed after it was built, undo the "
+        "change, or save only the weights by model.save_weights."
+    )
+
+
 def _change(layer: keras.layers.Layer, unchanged: Callable[[], keras.layers.Layer]) -> dict:
+    _check_variables(layer)
     change, config = {}, _config(layer)
     if config != _config(unchanged()):
         _check_restorable(layer, config)
@@ -136,7 +244,12 @@ def _change(layer: keras.layers.Layer, unchanged: Callable[[], keras.layers.Laye
 
 
 def _config(layer: keras.layers.Layer) -> dict:
-    """Returns a layer's configuration as plain data, but without the value of `trainable`."""
+    """Returns a layer's configuration as plain data, but without the value of `trainable`.
+
+    An activation of None becomes "linear", which is the same, because Keras cannot save None.
+    """
+    if vars(layer).get("activation", "") is None:
+        layer.activation = keras.activations.linear
     config = keras.saving.serialize_keras_object(layer.get_config())
     config.pop("trainable", None)
     return config
@@ -181,9 +294,9 @@ def _settings(layer: keras.layers.Layer) -> dict[str, dict]:
             for name in _GETTERS
             if getattr(variable, name) is not getattr(layer, f"{variable.name}_{name}", None)
         }
-        # For a layer that is not trainable, `trainable` of its variables is not saved, because
-        # restoring the layer makes all of them not trainable.
-        if layer.trainable and variable.trainable == (variable.name in _STATISTICS):
+        # Restoring a layer that is not trainable makes all of its variables not trainable. A
+        # variable that was made trainable after that is restored after the layer.
+        if variable.trainable != (layer.trainable and variable.name not in _STATISTICS):
             settings["trainable"] = variable.trainable
         if settings:
             found[variable.name] = settings

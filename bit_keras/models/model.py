@@ -29,9 +29,13 @@ from bit_keras.models.checks import (
     warn_of_logits,
     warn_of_metrics,
 )
+from bit_keras.models.layer_changes import restore_variable_changes, variable_changes
 from bit_keras.models.task_record import TaskRecord
 from bit_keras.utils import keras_internals
 from bit_keras.utils.keras_internals import Functional, functional_init_arguments
+
+# The key under which a functional model's configuration holds the result of `variable_changes`.
+_CHANGED_VARIABLES = "changed_variables"
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -71,8 +75,9 @@ class Model(keras.Model):
 
     `class_names` are the names of a classifier's classes, in the order of its logits, or None.
     `bit_keras.finetune`, `pretrain` and `distill` set them, and you can set them. A `.keras` file
-    keeps those of a functional graph. `bit_keras.evaluate` matches the labels of a task with them,
-    and an export serves them.
+    keeps those of a functional graph. A functional graph whose output is the output of a model with
+    names, as in `Model(model.input, model.output)`, takes them over. `bit_keras.evaluate` matches
+    the labels of a task with them, and an export serves them.
 
     `Model(inputs, outputs)` is a functional graph. A subclass is one if it calls
     `super().__init__(inputs=..., outputs=...)`, and otherwise defines `call`, as with
@@ -94,9 +99,12 @@ class Model(keras.Model):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         refuse_parameter_servers()
-        if functional_init_arguments(args, kwargs):
+        is_functional = functional_init_arguments(args, kwargs)
+        if is_functional:
             _make_functional(type(self))
         super().__init__(*args, **kwargs)
+        if is_functional:
+            task_record.inherit(self)
 
     class_names: tuple[str, ...] | None = None
     # `bit_keras.models.task_record.remember` sets this attribute.
@@ -206,12 +214,21 @@ class FunctionalModel(Model, Functional):
     """
 
     def get_config(self) -> dict:
-        return {**super().get_config(), **task_record.config_of(self)}
+        config = {**super().get_config(), **task_record.config_of(self)}
+        if changes := variable_changes(self):
+            config[_CHANGED_VARIABLES] = changes
+        return config
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: Any = None) -> "FunctionalModel":
         config, record = task_record.taken_from(config)
-        return task_record.with_record(super().from_config(config, custom_objects), record)
+        changes = config.pop(_CHANGED_VARIABLES, {})
+        model = super().from_config(config, custom_objects)
+        restore_variable_changes(model, changes)
+        if record is None:
+            # A model without class names is saved without a record, even if a model in it has one.
+            task_record.remember(model, None)
+        return task_record.with_record(model, record)
 
 
 def _make_functional(cls: type) -> None:

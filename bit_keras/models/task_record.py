@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 # The key under which a model's configuration, and so a .keras file, stores the record of the
 # model's task.
 _CONFIG_KEY = "trained_on"
+
+# The attribute of a symbolic tensor that holds a weak reference to the model whose output it is.
+_OWNER = "bit_keras_owner"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +102,8 @@ def record_of(model: keras.Model) -> TaskRecord | None:
     Raises:
         ValueError: the model's `class_names` are not one name for each output.
     """
+    if "class_names" not in vars(model) and getattr(model, "class_names", None) is None:
+        return _record_of_output(model)
     record, names = getattr(model, "task_record", None), getattr(model, "class_names", None)
     if names is None:
         return None
@@ -108,6 +114,45 @@ def record_of(model: keras.Model) -> TaskRecord | None:
             f"{shape}. Expected one name for each class; set model.class_names."
         )
     return dataclasses.replace(record or TaskRecord(names), class_names=names)
+
+
+def inherit(model: keras.Model) -> None:
+    """Takes over the record of the model whose very output is the output of a new functional model.
+
+    The new model becomes known as the one that its output tensor comes from, if none is known.
+    """
+    record = _record_of_output(model)
+    if record is not None:
+        remember(model, record)
+    _mark_output(model)
+
+
+def _mark_output(model: keras.Model) -> None:
+    outputs = getattr(model, "outputs", None) or ()
+    if len(outputs) == 1 and _owner(outputs[0]) is None:
+        setattr(outputs[0], _OWNER, weakref.ref(model))
+
+
+def _owner(tensor: keras.KerasTensor) -> keras.Model | None:
+    """Returns the first functional model that was made with this symbolic tensor as its output."""
+    reference = getattr(tensor, _OWNER, None)
+    return None if reference is None else reference()
+
+
+def _record_of_output(model: keras.Model) -> TaskRecord | None:
+    """Returns the record of another model whose output is the output of this functional model."""
+    outputs = getattr(model, "outputs", None) or ()
+    if len(outputs) != 1:
+        return None
+    # The module is imported here, because it imports Keras, which a record of a task does not need.
+    from bit_keras.utils.keras_internals import operation_of
+
+    operation = operation_of(outputs[0])
+    source = _owner(outputs[0])
+    if source is None or source is model:
+        # An operation with outputs is a functional model that is nested in this one at its end.
+        source = operation if len(getattr(operation, "outputs", None) or ()) == 1 else None
+    return None if source is None else record_of(source)
 
 
 def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
@@ -143,3 +188,4 @@ def remember(model: keras.Model, record: TaskRecord | None) -> None:
     """Stores the record of a task and its class names in a model."""
     model.task_record = record
     model.class_names = None if record is None else record.class_names
+    _mark_output(model)

@@ -51,6 +51,21 @@ def is_graph(operation: Any) -> bool:
     return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
 
 
+def own_variables(layer: keras.layers.Layer) -> list[tuple[keras.Variable, bool]]:
+    """Returns the variables of a layer itself, without those of its sublayers.
+
+    Beside each variable is True if it was made to be trained; `variable.trainable` may have been
+    changed since.
+    """
+    trainable = [(variable, True) for variable in layer._trainable_variables]
+    return trainable + [(variable, False) for variable in layer._non_trainable_variables]
+
+
+def layers_below(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns a layer's direct sublayers."""
+    return list(layer._layers)
+
+
 def is_rematerialized_by_keras(operation: keras.Operation) -> bool:
     """Returns True if a layer or operation was made in a `keras.RematScope`."""
     return getattr(operation, "_remat_mode", None) is not None

@@ -274,3 +274,86 @@ def test_a_custom_function_is_given_again_when_the_file_is_loaded(tmp_path):
     with keras.saving.custom_object_scope({"doubled": doubled}):
         loaded = keras.models.load_model(tmp_path / "model.keras")
     assert_same(loaded, model)
+
+
+def head_on(network):
+    """A functional model of a network of features and a head of Keras, with further layers."""
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.DepthwiseConv2D(1, name="depthwise")(inputs)
+    x = keras.layers.SeparableConv2D(3, 1, name="separable")(x)
+    x = network(x)
+    x = keras.layers.BatchNormalization(name="batch")(x)
+    return bit_keras.Model(inputs, keras.layers.Dense(5, name="top")(x))
+
+
+# What is changed on a functional model after it was built, from a regularizer.
+LATER = {
+    "the attribute": lambda m, r: setattr(m.get_layer("top"), "kernel_regularizer", r),
+    "the variable": lambda m, r: setattr(m.get_layer("top").kernel, "regularizer", r),
+    "the bias": lambda m, r: setattr(m.get_layer("top").bias, "regularizer", r),
+    "a depthwise attribute": lambda m, r: setattr(m.layers[1], "depthwise_regularizer", r),
+    "a depthwise variable": lambda m, r: setattr(m.layers[1].kernel, "regularizer", r),
+    "a separable variable": lambda m, r: setattr(m.layers[2].weights[1], "regularizer", r),
+    "a constraint": lambda m, r: setattr(
+        m.get_layer("top").kernel, "constraint", keras.constraints.NonNeg()
+    ),
+    "a statistic": lambda m, r: setattr(m.get_layer("batch").gamma, "regularizer", r),
+    "not trained": lambda m, r: setattr(m.get_layer("top").kernel, "trainable", False),
+    "trained": lambda m, r: (
+        setattr(m.get_layer("top"), "trainable", False),
+        setattr(m.get_layer("top").kernel, "trainable", True),
+    ),
+    "the network": lambda m, r: setattr(m.layers[3].get_layer("group_norm"), "activation", None),
+}
+
+
+def test_what_was_changed_on_the_variables_of_a_functional_model_is_saved(tmp_path):
+    network = tiny(include_top=False)
+    x = images(2, 32, 32, 3)
+    for what, change in LATER.items():
+        model = randomize(head_on(network))
+        change(model, L2)
+        loaded = saved_and_loaded(model, tmp_path)
+        assert_equal(loaded, model, x, what)
+        assert_equal(saved_and_loaded(loaded, tmp_path), model, x, what)
+    assert "changed_variables" not in head_on(tiny(include_top=False)).get_config()
+
+
+def assert_equal(loaded, model, x, what):
+    np.testing.assert_array_equal(numpy(loaded(x)), numpy(model(x)), err_msg=what)
+    losses = [[float(loss) for loss in each.losses] for each in (loaded, model)]
+    np.testing.assert_allclose(*losses, rtol=1e-6, err_msg=what)
+    here, there = ([v.path for v in each.trainable_weights] for each in (loaded, model))
+    assert len(here) == len(there), what
+    kinds = [[type(v.constraint) for v in each.weights] for each in (loaded, model)]
+    assert kinds[0] == kinds[1], what
+
+
+@pytest.mark.parametrize("build", [tiny, lambda: head_on(tiny(include_top=False))])
+def test_a_variable_that_was_removed_is_refused(build, tmp_path):
+    model = build()
+    model.layers[-1].bias = None
+    with pytest.raises(ValueError, match=r"cannot be saved.*'bias' was replaced or removed"):
+        model.save(tmp_path / "model.keras")
+
+
+def test_a_variable_that_is_trained_in_a_frozen_network_is_saved(tmp_path):
+    model = tiny()
+    model.freeze("features")
+    model.get_layer("root_block_standardized_conv2d").kernel.trainable = True
+    loaded = saved_and_loaded(model, tmp_path)
+    here, there = ([v.path for v in each.trainable_weights] for each in (model, loaded))
+    assert here == there
+    assert len(here) == 3
+
+
+def test_an_activation_of_none_is_linear(tmp_path):
+    model = randomize(tiny())
+    model.get_layer("group_norm").activation = None
+    model.layers[-1].activation = None
+    x = images(2, 32, 32, 3)
+    loaded = saved_and_loaded(model, tmp_path)
+    np.testing.assert_array_equal(numpy(loaded(x)), numpy(model(x)))
+    layer = bit_keras.GroupNormalization(activation="relu")
+    layer.activation = None
+    assert layer.get_config()["activation"] == "linear"
