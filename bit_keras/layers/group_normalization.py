@@ -118,14 +118,19 @@ def _group_norm(x, gamma, beta, groups: int, epsilon: float, relu: bool, dtype: 
         statistic = ops.broadcast_to(statistic, ops.shape(mean))
         return ops.reshape(statistic, (-1, *(1 for _ in positions), channels))
 
-    mean = ops.mean(x, axis=positions, keepdims=True)
-    centred = x - mean
-    variance = ops.mean(ops.square(centred), axis=positions, keepdims=True)
-
-    mean, variance = ops.reshape(mean, grouped), ops.reshape(variance, grouped)
+    # In a map of one position, each channel's mean is its value and its variance is 0. x - x is not
+    # computed there, because converters to ONNX make a constant of another shape of it.
+    is_one_position = all(x.shape[axis] == 1 for axis in positions)
+    mean = x if is_one_position else ops.mean(x, axis=positions, keepdims=True)
+    mean, centred = ops.reshape(mean, grouped), None if is_one_position else x - mean
     from_group_mean = mean - ops.mean(mean, axis=-1, keepdims=True)
-    variance = ops.mean(variance + ops.square(from_group_mean), axis=-1, keepdims=True)
+    variance = ops.square(from_group_mean)
+    if centred is not None:
+        of_channels = ops.mean(ops.square(centred), axis=positions, keepdims=True)
+        variance = ops.reshape(of_channels, grouped) + variance
+    variance = ops.mean(variance, axis=-1, keepdims=True)
 
     scale = to_channels(1.0 / ops.sqrt(variance + epsilon)) * gamma
-    y = centred * scale + (to_channels(from_group_mean) * scale + beta)
+    y = to_channels(from_group_mean) * scale + beta
+    y = y if centred is None else centred * scale + y
     return ops.cast(ops.relu(y) if relu else y, dtype)

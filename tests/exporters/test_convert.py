@@ -50,6 +50,17 @@ def test_the_numbers_are_the_models(model, tmp_path, name):
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize("side", [16, 32, 48])
+@pytest.mark.parametrize("name", ["litert", "onnx", "openvino"])
+def test_small_images_of_a_fixed_size(name, side, tmp_path):
+    network = randomize(tiny(input_shape=(side, side, 3)))
+    path = tmp_path / f"file{FORMATS[name].suffix}"
+    convert(network, path, name)
+    batch = images(3, side, side, 3)
+    assert relative_error(load(path)((batch + 1) / 2), network.predict_on_batch(batch)) < 1e-4
+
+
+@pytest.mark.peer
 def test_int8_is_a_quarter_of_the_size_and_sees_the_same_class(model, tmp_path):
     convert(model, tmp_path / "file.tflite", "litert_int8")
     assert (tmp_path / "file.tflite").stat().st_size < 0.3 * 4 * model.count_params()
