@@ -17,7 +17,12 @@ from absl import logging
 from bit_keras.data.decoding import colour_of
 from bit_keras.data.tasks import Task, as_task
 from bit_keras.evaluation.confusion import plot_confusion_matrix
-from bit_keras.evaluation.fitting_task import FittingTask, load_task, names_for_task
+from bit_keras.evaluation.fitting_task import (
+    FittingTask,
+    load_task,
+    names_for_task,
+    with_all_images,
+)
 from bit_keras.evaluation.plots import plot_worst_mistakes, without_losing_results
 from bit_keras.evaluation.predictions import Predictions, check_classifier, predict
 from bit_keras.hyperrule import HyperRule
@@ -60,8 +65,14 @@ def evaluate(model: keras.Model, task: str | Task, rule: HyperRule | None = None
         FloatingPointError: the model gives logits that are not finite.
     """
     record = record_of(model)
-    loaded = load_task(task, record, {}) if isinstance(task, str) else FittingTask(as_task(task))
-    fitting = loaded.matched(None if record is None else record.class_names, model.name)
+    if isinstance(task, str):
+        loaded = load_task(task, record, {})
+    else:
+        loaded = with_all_images(as_task(task), record)
+    if record is None:
+        fitting = loaded.in_order(model.name)
+    else:
+        fitting = loaded.matched(record.class_names, model.name)
     for note in fitting.notes:
         logging.warning("%s", note)
     task = fitting.task
@@ -184,15 +195,15 @@ def _fitting_task(
 ) -> FittingTask:
     """Returns the task to evaluate on, whose labels are the indices of the model's classes."""
     record = source.record
+    published = isinstance(source, ZooModel) and source.checkpoint is not None
     if isinstance(task, Task):
-        loaded = FittingTask(task)
+        loaded = with_all_images(task, record, data_is_known=published)
     elif task is None and (record is None or record.name is None):
         raise ValueError(
             f"It is not known which task {model} was trained on. Name a task (--task), such as "
             "'cifar10' or 'folder:PATH'."
         )
     else:
-        published = isinstance(source, ZooModel) and source.checkpoint is not None
         loaded = load_task(task, record, options, data_is_known=published)
         if "background" not in options:
             background = colour_of(source.background)
@@ -200,11 +211,7 @@ def _fitting_task(
             loaded = dataclasses.replace(loaded, task=shown)
     names = wordnet_ids(source.classes) if record is None else names_for_task(record, loaded.task)
     if names is None and (record is None or record.names_sha256 is None):
-        note = (
-            f"The names of the classes of {source.label} are not known, so its logits are taken "
-            f"for the classes of {loaded.task.name} in their order."
-        )
-        return FittingTask(loaded.task, (*loaded.notes, note))
+        return loaded.in_order(source.label)
     return loaded.matched(names, source.label)
 
 

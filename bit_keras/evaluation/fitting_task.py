@@ -44,6 +44,18 @@ class FittingTask:
         task = matched(self.task, class_names, model)
         return FittingTask(task, (*self.notes, *([note] if note else [])))
 
+    def in_order(self, model: str) -> FittingTask:
+        """Returns the task for a model without class names, with a note that says so.
+
+        Args:
+            model: the name of the model, for the note.
+        """
+        note = (
+            f"The names of the classes of {model} are not known, so its logits are taken for the "
+            f"classes of {self.task.name} in their order."
+        )
+        return FittingTask(self.task, (*self.notes, note))
+
 
 def load_task(
     name: str | None,
@@ -74,8 +86,20 @@ def load_task(
     task = evaluation_task(name or _own_name(record), **options)
     if name is None:
         task = dataclasses.replace(task, name=record.name)
+    return with_all_images(task, record, data_is_known)
+
+
+def with_all_images(
+    task: Task, record: TaskRecord | None, data_is_known: bool = False
+) -> FittingTask:
+    """Returns a task whose test images are all images that the model was not trained on.
+
+    Arguments and result are as for `load_task`. A task whose training and test images are not those
+    of the whole folder, because the caller replaced them, is returned with its own test images.
+    """
     notes = [task.note] if task.note else []
-    if task.whole is None:
+    splits = [examples.num_examples for examples in (task.train, task.test)]
+    if task.whole is None or task.whole.num_examples != sum(splits):
         return FittingTask(task, tuple(notes))
     total = task.whole.num_examples
     if record is not None and _is_training_folder(task, record):

@@ -3,10 +3,12 @@
 The networks tell grey levels apart without training, so every right pairing has an accuracy of 1.
 """
 
+import dataclasses
 import json
 import shutil
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import Phase, given, settings
@@ -114,6 +116,47 @@ def test_another_folder_is_evaluated_whole_and_by_name(run, tmp_path):
     assert f"All 8 images of {other} are test images" in notes
     assert "has 2 of the model's 3 classes" in notes
     assert "'bee', 'cat'" in notes
+
+
+def test_a_task_object_is_evaluated_as_its_name(trained, run, home, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        evaluate.logging, "warning", lambda text, *values: said.append(text % values)
+    )
+    trained.model.run_eagerly = True
+    other = level_folder(tmp_path / "other", CLASSES, count=4)
+    for name, count in ((other, 12), (f"folder:{home}", 3)):
+        task = bit_keras.task(name)
+        results = [bit_keras.evaluate(trained.model, each) for each in (name, task)]
+        assert results[0] == results[1]
+        assert results[0]["num_test_examples"] == count
+        assert said[: len(said) // 2] == said[len(said) // 2 :]
+        assert any(str(count) in each for each in said)
+        said.clear()
+        by_name, by_object = (evaluated(run, each) for each in (name, task))
+        assert by_name[0]["num_test_examples"] == by_object[0]["num_test_examples"] == count
+        assert by_name[1] == by_object[1]
+    # The caller's own choice of test images is kept.
+    task = bit_keras.task(other)
+    chosen = dataclasses.replace(task, test=subsets.subset(task.whole, np.arange(5)))
+    assert bit_keras.evaluate(trained.model, chosen)["num_test_examples"] == 5
+
+
+def test_without_names_it_is_said_that_the_order_counts(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        evaluate.logging, "warning", lambda text, *values: said.append(text % values)
+    )
+    network = level_network([3, 0, 2])
+    network.run_eagerly = True
+    task = level_task([3, 0, 2], ["ant", "bee", "cat"], [3])
+    assert bit_keras.evaluate(network, task, rule(task))["test_accuracy"] == 1
+    assert f"The names of the classes of {network.name} are not known" in said[0]
+    assert f"the classes of {task.name} in their order" in said[0]
+    network.class_names = ("ant", "bee", "cat")
+    said.clear()
+    bit_keras.evaluate(network, task, rule(task))
+    assert not said
 
 
 def test_one_class_and_one_image_are_enough_to_evaluate(run, tmp_path):
