@@ -11,12 +11,16 @@ import numpy as np
 from bit_keras.data import pipeline, subsets
 from bit_keras.data.corrupt_images import naming_unreadable
 from bit_keras.data.tasks import Task
-from bit_keras.models.pixel_range import NETWORK_RANGE, pixel_range
+from bit_keras.models.last_operation import last_activation
+from bit_keras.models.pixel_range import NETWORK_RANGE, pixel_range, takes_network_range
 
 # The number of test images in a batch. It changes the use of memory, but not the results.
 BATCH_SIZE = 64
 
 _TOP = 5
+
+# The sum of a row of probabilities may differ from 1 by this much, because of half precision.
+_SUM_TOLERANCE = 0.02
 
 # The number of test images whose logits are processed at a time, to save memory. With the 1000
 # classes of ILSVRC-2012, 512 rows in float64 take 4 MB; all 50 000 test images at once would take
@@ -172,11 +176,17 @@ def check_classifier(model: keras.Model, task: Task, crop: int) -> None:
             f"(None, {task.num_classes}). Build it with classes={task.num_classes}."
         )
     check_input(model, crop, needed)
-    activation = _last_activation(model)
+    activation = last_activation(model)
     if activation in ("softmax", "sigmoid"):
         raise ValueError(
             f"Model {model.name!r} ends in a {activation}; {needed} logits. Build it with "
             "classifier_activation=None."
+        )
+    if activation is None and _gives_probabilities(model, crop):
+        raise ValueError(
+            f"Model {model.name!r} gives probabilities: its outputs on random images are at least "
+            f"0, and their sum is 1. {needed[0].upper()}{needed[1:]} logits. Leave out the softmax "
+            "at the end of the model."
         )
 
 
@@ -200,9 +210,15 @@ def check_input(model: keras.Model, crop: int, needed: str) -> None:
             f"Model {model.name!r} takes input of shape {takes}; {needed} it to take images "
             f"(None, {crop}, {crop}, 3). Build it with input_shape=(None, None, 3)."
         )
-    # A model with other layers in front of the network is accepted if they do not scale the pixels
-    # in one of the usual ways: they may have been trained on images in [-1, 1].
     own_range = pixel_range(model)
+    if own_range is None and not takes_network_range(model):
+        raise ValueError(
+            f"Model {model.name!r} has layers in front of the network that change the values of "
+            f"pixels, and they do not fit images in [-1, 1]; {needed} it to take such images. Pass "
+            "the network without these layers; or put a Rescaling in front of them that makes the "
+            "values of pixels that they expect of images in [-1, 1], such as Rescaling(127.5, "
+            "offset=127.5) for pixels from 0 to 255."
+        )
     if own_range not in (NETWORK_RANGE, None):
         raise ValueError(
             f"Model {model.name!r} scales images from {own_range[0]:g} to {own_range[1]:g} itself; "
@@ -211,11 +227,9 @@ def check_input(model: keras.Model, crop: int, needed: str) -> None:
         )
 
 
-def _last_activation(model: keras.Model) -> str | None:
-    """Returns the name of a model's last activation; the last layer may itself be a model."""
-    last = model.layers[-1]
-    if isinstance(last, keras.Model):
-        return _last_activation(last)
-    if isinstance(last, keras.layers.Softmax):
-        return "softmax"
-    return getattr(getattr(last, "activation", None), "__name__", None)
+def _gives_probabilities(model: keras.Model, crop: int) -> bool:
+    """Returns True if a model's outputs on random images are non-negative and their sum is 1."""
+    images = np.random.default_rng(0).uniform(-1, 1, (2, crop, crop, 3)).astype("float32")
+    values = keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32"))
+    is_one = np.abs(values.sum(axis=1) - 1) < _SUM_TOLERANCE
+    return values.shape[1] > 1 and bool((values >= 0).all() and is_one.all())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import keras
 from keras import activations, layers
 
+from bit_keras.models.last_operation import separate_activation
 from bit_keras.models.pixel_range import NETWORK_RANGE, pixel_range
 from bit_keras.utils.keras_internals import inputs_of_operation, is_graph, operation_of
 
@@ -30,8 +31,8 @@ class Outputs:
         name: "logits" or "probabilities" of a classifier, `[batch, classes]`; "features",
             `[batch, channels]`; or "feature_map", `[batch, height, width, channels]`.
         classes: the number of classes of a classifier, or None for other models.
-        activation: an activation layer, such as Softmax, that follows a nested model as the last
-            layer, or None.
+        activation: an activation layer or operation, such as Softmax, that follows a nested model
+            at the end, or None.
         model_range: the values of black and white in the images that the model itself takes.
         stages: functional graphs to be run one after the other; there are several if a model is
             nested in another one. The last graph returns the output and the features. The features
@@ -41,7 +42,7 @@ class Outputs:
     name: str
     classes: int | None
     stages: tuple[keras.Model, ...]
-    activation: keras.layers.Layer | None = None
+    activation: keras.Operation | None = None
     model_range: tuple[float, float] = NETWORK_RANGE
 
     @property
@@ -95,8 +96,8 @@ def outputs_of(model: keras.Model, model_range: tuple[float, float] | None = Non
     """Describes the output of a functional model: its kind, its classes and its features.
 
     A classifier is a model that ends in a `Dense` layer with no activation, softmax or sigmoid. The
-    activation may also be a separate `Activation` or `Softmax` layer after the `Dense` layer. The
-    outputs of all other models are features.
+    activation may also be a separate `Activation` or `Softmax` layer, or `keras.ops.softmax` or
+    `sigmoid`, after the `Dense` layer. The outputs of all other models are features.
 
     Args:
         model: the model.
@@ -130,7 +131,7 @@ def _outputs_of(model: keras.Model) -> Outputs:
         last = graph.outputs[0]
     name, features = _name_and_features(graph.outputs[0])
     if activation is not None:
-        name = _OUTPUT_OF_ACTIVATION[getattr(activation, "activation", activations.softmax)]
+        name = _OUTPUT_OF_ACTIVATION[separate_activation(activation)]
     return Outputs(
         name=name,
         classes=graph.outputs[0].shape[-1] if name in _OUTPUT_OF_ACTIVATION.values() else None,
@@ -142,11 +143,11 @@ def _outputs_of(model: keras.Model) -> Outputs:
 def _activation_of_a_model(model):
     """Returns the activation layer after a classifier that is nested in the model, or None."""
     last = operation_of(model.outputs[0])
-    if not isinstance(last, layers.Activation | layers.Softmax):
+    kind = separate_activation(last)
+    if kind not in _OUTPUT_OF_ACTIVATION:
         return None
     inner = operation_of(inputs_of_operation(model.outputs[0])[0])
-    kind = getattr(last, "activation", activations.softmax)
-    if not is_graph(inner) or kind not in _OUTPUT_OF_ACTIVATION or len(inner.outputs) != 1:
+    if not is_graph(inner) or len(inner.outputs) != 1:
         return None
     return last if _outputs_of(inner).name == "logits" else None
 
@@ -155,8 +156,8 @@ def _name_and_features(output):
     if len(output.shape) == 4:
         return "feature_map", output
     last, activation = output, activations.linear
-    if isinstance(operation_of(last), layers.Activation | layers.Softmax):
-        activation = getattr(operation_of(last), "activation", activations.softmax)
+    if (separate := separate_activation(operation_of(last))) is not None:
+        activation = separate
         (last,) = inputs_of_operation(last)
     head = operation_of(last)
     if not isinstance(head, layers.Dense):

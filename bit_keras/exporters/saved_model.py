@@ -269,8 +269,9 @@ def _checked_names(class_names: Sequence[str] | None, classes: int | None) -> tu
         return tuple(str(number) for number in range(classes or 0))
     if classes is None:
         raise ValueError(
-            "class_names was given for a model of features, which has no classes. Leave "
-            "class_names out."
+            "class_names was given, but the model counts as a model of features, because it does "
+            "not end in a Dense layer, alone or followed by a softmax or a sigmoid of Keras. Let "
+            "it end so, or leave class_names out; if the model has class_names, set them to None."
         )
     names = checked_names(class_names)
     if len(names) != classes:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import scipy.special
 import sklearn.metrics
+import tensorflow as tf
 from array_tasks import array_task
 from networks import randomize, tiny
 
 import bit_keras
 from bit_keras.evaluation.evaluate import by_class_name
-from bit_keras.evaluation.predictions import Predictions, predict
+from bit_keras.evaluation.predictions import Predictions, check_classifier, predict
 
 
 def test_metrics_by_hand():
@@ -142,12 +143,22 @@ def nested(network):
     return bit_keras.Model(inputs, network(inputs))
 
 
+def test_a_classifier_may_end_in_other_operations_than_a_head():
+    for layer in (lambda x: x / 3, keras.ops.log_softmax, keras.layers.Lambda(lambda x: 2 * x)):
+        check_classifier(ending(layer), bit_keras.task("digits"), 32)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: ending(keras.layers.Softmax()), "ends in a softmax"),
         (lambda: ending(keras.layers.Activation("sigmoid")), "ends in a sigmoid"),
         (lambda: nested(tiny(classifier_activation="softmax")), "ends in a softmax"),
+        (lambda: ending(keras.ops.softmax), "ends in a softmax"),
+        (lambda: ending(lambda x: keras.layers.Identity()(keras.ops.sigmoid(x))), "a sigmoid"),
+        (lambda: nested(ending(keras.ops.softmax)), "ends in a softmax"),
+        (lambda: ending(keras.layers.Lambda(tf.nn.softmax)), "gives probabilities"),
+        (lambda: ending(lambda x: keras.ops.exp(keras.ops.log_softmax(x))), "gives probabilities"),
         (lambda: keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)]), "to take images"),
         (lambda: keras.Sequential([keras.layers.Dense(10)]), "gives None"),
         (

@@ -221,6 +221,19 @@ def softmax_behind_a_classifier():
     return keras.Sequential([tiny(classes=3), keras.layers.Softmax()])
 
 
+def operation_behind(operation):
+    def make():
+        network = tiny(classes=3)
+        return bit_keras.Model(network.input, operation(network.output))
+
+    return make
+
+
+def operation_behind_a_classifier():
+    inputs = keras.Input((None, None, 3))
+    return bit_keras.Model(inputs, keras.ops.softmax(tiny(classes=3)(inputs)))
+
+
 def binary():
     backbone = tiny(include_top=False)
     return bit_keras.Model(backbone.input, keras.layers.Dense(1)(backbone.output))
@@ -239,6 +252,28 @@ MODELS = {
     "head": (head_of_its_own, "probabilities", 3, 7, True),
     "softmax layer": (softmax_behind, "probabilities", 3, 1024, True),
     "classifier, softmax": (softmax_behind_a_classifier, "probabilities", 3, 1024, True),
+    "softmax operation": (
+        operation_behind(keras.ops.softmax),
+        "probabilities",
+        3,
+        1024,
+        True,
+    ),
+    "sigmoid operation": (
+        operation_behind(keras.ops.sigmoid),
+        "probabilities",
+        3,
+        1024,
+        True,
+    ),
+    "classifier, softmax operation": (
+        operation_behind_a_classifier,
+        "probabilities",
+        3,
+        1024,
+        True,
+    ),
+    "temperature": (operation_behind(lambda x: x / 3), "features", 3, 3, False),
     "all bfloat16": (lambda: tiny(dtype="bfloat16"), "logits", 10, 1024, True),
     # Its one number tells two classes apart: the largest of one is no answer.
     "one logit": (binary, "logits", 1, 1024, False),
@@ -253,7 +288,8 @@ def test_models_of_other_kinds(tmp_path, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["half", "network in a model", "softmax layer", "classifier, softmax"]
+    "name",
+    ["half", "network in a model", "softmax layer", "classifier, softmax", "softmax operation"],
 )
 def test_models_of_other_kinds_frozen(tmp_path, name):
     check_export(tmp_path / "module", name, freeze=True)

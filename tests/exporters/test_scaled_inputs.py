@@ -108,4 +108,86 @@ def test_evaluation_and_training_refuse_a_model_of_bytes(network):
     ):
         with pytest.raises(ValueError, match=r"images from 0 to 255 itself; the probe needs it"):
             check_input(around(network, in_front, **options), 32, "the probe needs")
-    check_input(around(network, _IMAGENET), 32, "the probe needs")
+
+
+# What stands in front of the network, and whether images in [-1, 1] may be what the model takes.
+_TORCH = layers.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.0524, 0.0502, 0.0506])
+UNUSUAL = {
+    "statistics of bytes": (_IMAGENET, False),
+    "statistics of [0, 1]": (_TORCH, False),
+    "statistics of [-1, 1]": (layers.Normalization(mean=[0.1] * 3, variance=[0.3] * 3), True),
+    "bytes to [0, 1]": (layers.Rescaling(1 / 255), False),
+    "two scalings": (lambda x: layers.Rescaling(1 / 127.5, -1)(x / 127.5 - 1), False),
+    "Caffe": (lambda x: x[..., ::-1] - np.float32([103.9, 116.8, 123.7]), False),
+    "to bytes": (layers.Rescaling(127.5, 127.5), True),
+    "to [0, 1]": (layers.Rescaling(0.5, 0.5), True),
+    "to bytes, then Caffe": (lambda x: 127.5 * x + 127.5 - np.float32([104, 117, 124]), True),
+    "to bytes, then statistics": (lambda x: _IMAGENET(layers.Rescaling(127.5, 127.5)(x)), True),
+    "less contrast": (lambda x: 0.8 * x, True),
+    "standardization of each image": (IN_FRONT["standardization"][0], True),
+    "trained batch normalization": (
+        lambda x: layers.BatchNormalization(moving_mean_initializer=keras.initializers.Constant(2))(
+            layers.Rescaling(1.5)(x)
+        ),
+        True,
+    ),
+    "trained convolution": (lambda x: layers.Conv2D(3, 3)(x), True),
+    "augmentation": (layers.RandomFlip(), True),
+}
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_evaluation_and_training_take_what_fits_the_images_of_the_network(what, network):
+    in_front, is_taken = UNUSUAL[what]
+    model = around(network, in_front)
+    if is_taken:
+        check_input(model, 32, "the probe needs")
+    else:
+        with pytest.raises(ValueError, match=r"do not fit images in \[-1, 1\]; the probe needs it"):
+            check_input(model, 32, "the probe needs")
+
+
+class Subclass(keras.Model):
+    """A model that is not functional, with layers that it calls in turn."""
+
+    def __init__(self, *called):
+        super().__init__()
+        self.called = called
+
+    def call(self, x):
+        for layer in self.called:
+            x = layer(x)
+        return x
+
+
+class SubclassedLayer(layers.Layer):
+    """A layer that is made of layers."""
+
+    def __init__(self, *called):
+        super().__init__()
+        self.called = list(called)
+
+    def call(self, x):
+        for layer in self.called:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("cls", [Subclass, SubclassedLayer])
+def test_a_scaling_inside_of_a_model_that_is_not_functional_is_not_trusted(cls, network, tmp_path):
+    for called, is_taken in (
+        ((layers.Rescaling(1 / 127.5, -1), network), False),
+        ((keras.Sequential([_IMAGENET]), network), False),
+        ((network,), True),
+    ):
+        opaque = cls(*called)
+        model = around(opaque, lambda x: x)
+        assert pixel_range(model) is None
+        with pytest.raises(ValueError, match="Pass model_range="):
+            bit_keras.export_saved_model(model, tmp_path / "module")
+        # The layer in front is found, and the model behind it may be what a user trained.
+        if is_taken:
+            check_input(model, 32, "the probe needs")
+        else:
+            with pytest.raises(ValueError, match="do not fit images"):
+                check_input(model, 32, "the probe needs")
