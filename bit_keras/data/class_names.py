@@ -76,13 +76,23 @@ def matched_for_training(task: Task, class_names: Sequence[str] | None, model: s
         same = matched(task, class_names, model)
         if len(class_names) == task.num_classes:
             return same
-        problem = _difference(task, class_names, model)
+        missing = [name for name in class_names if comparable(name) not in _comparable_names(task)]
+        problem = (
+            f"Task {task.name!r} has {task.num_classes} of the {len(class_names)} classes of model "
+            f"{model!r}, and a training needs images of all of them. The task lacks: "
+            f"{_listed(missing)}. Add images of these classes."
+        )
     except ValueError as error:
         problem = str(error)
-    raise ValueError(
-        f"{problem} To train the head of this model for other classes, set model.class_names = "
-        "None."
-    )
+    if len(class_names) == task.num_classes:
+        advice = "To train the head of this model for other classes, set model.class_names = None."
+    else:
+        advice = (
+            f"Or train a new head for the {task.num_classes} classes of the task, as in "
+            f"bit_keras.Model(model.input, "
+            f"keras.layers.Dense({task.num_classes})(model.endpoints['features']))."
+        )
+    raise ValueError(f"{problem} {advice}")
 
 
 def subset_note(task: Task, class_names: Sequence[str] | None) -> str:
@@ -104,6 +114,10 @@ def subset_note(task: Task, class_names: Sequence[str] | None) -> str:
 def comparable(name: str) -> str:
     """Returns a class name in Unicode's form NFC, because file systems may store other forms."""
     return unicodedata.normalize("NFC", name)
+
+
+def _comparable_names(task: Task) -> set[str]:
+    return set(map(comparable, task.class_names))
 
 
 def _refuse_repeated(names: Sequence[str], owner: str) -> None:

@@ -17,9 +17,10 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 from filelock import FileLock, Timeout
@@ -48,19 +49,25 @@ _OTHER_STEPS = (
 
 _ANOTHER_DIRECTORY = "Choose another output_dir (--output_dir), or pass overwrite (--overwrite)."
 
+# The entry of a configuration that is a digest of class names, and the start of a digest of files.
+_DIGEST_OF_NAMES, _DIGEST = "class_names_sha256", "files sha256: "
+
 # The real paths of the run directories that this process has locked.
 _locked: set[str] = set()
 
 _PACKAGES = ("bit_keras", "keras", "tensorflow", "numpy")
 
 
-def claim(path: Path, configuration: dict, overwrite: bool) -> dict | None:
+def claim(
+    path: Path, configuration: dict, overwrite: bool, class_names: Sequence[str] | None = None
+) -> dict | None:
     """Creates or checks the directory of a run, and writes the run's configuration to it.
 
     Args:
         path: the directory; it is made if it does not exist.
         configuration: the run's configuration, as `plain` returns it.
         overwrite: if True, remove the files of an earlier run, and no others.
+        class_names: the names of the run's classes, for the message about a run of other classes.
 
     Returns:
         The metrics of the same run if it is finished, else None.
@@ -74,7 +81,7 @@ def claim(path: Path, configuration: dict, overwrite: bool) -> dict | None:
     if overwrite:
         remove(path)
     _refuse_seeds(path)
-    _check_configuration(path, configuration)
+    _check_configuration(path, configuration, class_names=class_names)
     if (path / METRICS).exists():
         return read_json(path / METRICS)
     # Partial files are removed. A process that was killed while it wrote a file may have left one.
@@ -250,15 +257,16 @@ def _unwritable(path: Path, error: OSError) -> OSError:
     )
 
 
-def refuse_other(path: Path, there: dict, here: dict) -> None:
+def refuse_other(
+    path: Path, there: dict, here: dict, class_names: Sequence[str] | None = None
+) -> None:
     """Raises a ValueError that names the differences if two configurations differ."""
     there, here = flat(there), flat(here)
     keys = sorted(there.keys() | here.keys())
     different = [key for key in keys if there.get(key) != here.get(key)]
     if different:
         differences = "; ".join(
-            f"{key} is {_shown(there.get(key))} there and {_shown(here.get(key))} here"
-            for key in different
+            _difference(path, key, there.get(key), here.get(key), class_names) for key in different
         )
         steps = any(key.endswith("steps") for key in different)
         raise ValueError(
@@ -266,6 +274,29 @@ def refuse_other(path: Path, there: dict, here: dict) -> None:
             "output_dir (--output_dir), or pass overwrite (--overwrite) to start anew in this one."
             f"{_OTHER_STEPS if steps else ''}"
         )
+
+
+def _difference(
+    path: Path, key: str, there: Any, here: Any, class_names: Sequence[str] | None
+) -> str:
+    """Returns in words how an entry of two configurations differs; digests are not shown."""
+    if key == _DIGEST_OF_NAMES and there and here:
+        return f"the names of the classes are not the same{_other_names(path, class_names)}"
+    if all(isinstance(value, str) and value.startswith(_DIGEST) for value in (there, here)):
+        return f"the files of the task ({key}) are not the same"
+    return f"{key} is {_shown(there)} there and {_shown(here)} here"
+
+
+def _other_names(path: Path, class_names: Sequence[str] | None) -> str:
+    """Returns which names of classes are only in a finished run or only in `class_names`, or ""."""
+    ours, file = set(class_names or ()), path / TASK
+    theirs = set(read_json(file).get("class_names") or ()) if file.exists() else set()
+    if not ours or not theirs or ours == theirs:
+        return ""
+    only = (
+        ", ".join(map(repr, sorted(names))) or "none" for names in (theirs - ours, ours - theirs)
+    )
+    return f": only there {next(only)}, and only here {next(only)}"
 
 
 def flat(configuration: dict) -> dict:
@@ -345,7 +376,10 @@ def _refuse_seeds(path: Path) -> None:
 
 
 def _check_configuration(
-    path: Path, configuration: dict, compared: Iterable[str] | None = None
+    path: Path,
+    configuration: dict,
+    compared: Iterable[str] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> None:
     """Raises a ValueError if a directory holds files of another run or of an unknown run.
 
@@ -353,6 +387,7 @@ def _check_configuration(
         path: the directory.
         configuration: the configuration.
         compared: the entries that are compared; None compares all.
+        class_names: as for `claim`.
     """
     if not (path / CONFIG).exists():
         unknown = _run_files(path)
@@ -366,7 +401,7 @@ def _check_configuration(
     there = read_json(path / CONFIG)
     if compared is not None:
         there = {key: there.get(key) for key in compared}
-    refuse_other(path, there, configuration)
+    refuse_other(path, there, configuration, class_names)
 
 
 def _remove_lock(directory: Path) -> None:

@@ -125,7 +125,11 @@ def execute(run: Run, directory: Path) -> Result:
         # All arguments have been checked by now. `claimed` is the first to write to the run's
         # directory.
         workers.claimed(
-            run.strategy, directory, run.configuration, run.options.overwrite
+            run.strategy,
+            directory,
+            run.configuration,
+            run.options.overwrite,
+            run.task.class_names,
         ) as finished,
     ):
         if finished is None:

@@ -4,7 +4,7 @@ A run puts all joint work into `with naming_lost_workers(strategy), claimed(stra
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -43,9 +43,15 @@ def broadcast_from_chief(strategy: tf.distribute.Strategy, number: int) -> int:
 
 @contextlib.contextmanager
 def claimed(
-    strategy: tf.distribute.Strategy, directory: Path, configuration: dict, overwrite: bool
+    strategy: tf.distribute.Strategy,
+    directory: Path,
+    configuration: dict,
+    overwrite: bool,
+    class_names: Sequence[str] | None = None,
 ) -> Iterator[dict | None]:
     """Lets the chief create or check the run's directory, and lock it until the block ends.
+
+    The arguments after the strategy are those of `run_directory.claim`.
 
     Yields:
         The metrics of the same run if it is finished, else None.
@@ -61,7 +67,7 @@ def claimed(
             try:
                 run_directory.check_writable(directory)
                 lock.enter_context(run_directory.held(directory))
-                finished = run_directory.claim(directory, configuration, overwrite)
+                finished = run_directory.claim(directory, configuration, overwrite, class_names)
             except (ValueError, OSError) as error:
                 refusal = error
         answer = broadcast_from_chief(strategy, -1 if refusal else int(finished is not None))

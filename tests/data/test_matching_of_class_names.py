@@ -80,8 +80,16 @@ def test_training_goes_on_with_the_same_classes_only(model, data):
         matched = class_names.matched_for_training(task, model, "mine")
         assert matched.class_names == tuple(model)
         return
-    with pytest.raises(ValueError, match=r"set model\.class_names = None"):
+    with pytest.raises(ValueError, match=r"The task lacks: .* Or train a new head") as error:
         class_names.matched_for_training(task, model, "mine")
+    lacking = str(error.value).split("lacks: ")[1]
+    assert all(repr(name) in lacking for name in model if name not in names)
+
+
+def test_training_on_other_classes_says_how_to_keep_or_replace_the_head():
+    for names, advice in ((["a", "c"], r"model\.class_names = None"), (["c"], "Dense\\(1\\)")):
+        with pytest.raises(ValueError, match=f"Only the task has: 'c'.*{advice}"):
+            class_names.matched_for_training(make(names, [0]), ["a", "b"], "mine")
 
 
 def test_both_forms_of_an_accent_are_the_same_name():

@@ -57,6 +57,34 @@ def test_a_network_of_other_classes_is_refused_and_can_be_told_to_forget_them(tm
     assert network.class_names == ("bee", "cat", "cow")
 
 
+def test_a_task_of_some_of_the_classes_is_refused_with_what_helps(tmp_path):
+    task = level_task([0, 2], ["bee", "cat"], [0, 2])
+    with pytest.raises(ValueError, match="has 2 of the 3 classes of model 'levels'") as error:
+        finetune(named_network(), task, tmp_path / "run", verbose=False)
+    assert "The task lacks: 'ant'. Add images of these classes." in str(error.value)
+    assert "keras.layers.Dense(2)" in str(error.value)
+    assert "class_names = None" not in str(error.value)
+    assert "Rename" not in str(error.value)
+
+
+def test_a_run_of_renamed_classes_is_refused_with_their_names(tmp_path):
+    classes = dict(zip(NAMES, PLACES, strict=True))
+    task = bit_keras.task(level_folder(tmp_path / "pets", classes))
+    finetune(level_network(PLACES), task, tmp_path / "run", verbose=False)
+    (tmp_path / "pets" / "bee").rename(tmp_path / "pets" / "wasp")
+    with pytest.raises(ValueError, match="belongs to a run of another config") as error:
+        finetune(
+            level_network([3, 2, 0]),
+            bit_keras.task(f"folder:{tmp_path / 'pets'}"),
+            tmp_path / "run",
+            verbose=False,
+        )
+    said = str(error.value)
+    assert "the classes are not the same: only there 'bee', and only here 'wasp'" in said
+    assert "the files of the task (source) are not the same" in said
+    assert "class_names_sha256" not in said
+
+
 def test_pre_training_matches_names_too(tmp_path):
     network = QuickResNet(classes=3)
     network.class_names = ("ant", "bee", "cow")
