@@ -37,6 +37,9 @@ _SCALING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Lam
 # what a network tells apart.
 _LEAST_CONTRAST = 0.5
 
+# Values that differ by less than this are equal, because sums over an image are rounded.
+_EQUAL = 1e-3
+
 # The height and width in pixels of the test images, if the model takes images of any size.
 _SIDE = 32
 
@@ -86,7 +89,7 @@ def takes_network_range(model: keras.Model) -> bool:
     }
     if all(abs(white - black) < _LEAST_CONTRAST for black, white in pairs.values()):
         # All images of one value give the same, as with a standardization of each image.
-        return np.ptp([value for pair in pairs.values() for value in pair]) < _TOLERANCE
+        return np.ptp([value for pair in pairs.values() for value in pair]) < _EQUAL
     off_centre = {
         pair: abs(black + white) / abs(white - black)
         for pair, (black, white) in pairs.items()
