@@ -204,10 +204,8 @@ def _attribute_of(layer: keras.layers.Layer, variable: keras.Variable, setting: 
     Keras' names are "kernel_regularizer" for the variable "kernel", but "depthwise_regularizer" for
     the kernel of a DepthwiseConv2D and for the "depthwise_kernel" of a SeparableConv2D.
     """
-    names = [variable.name, variable.name.removesuffix("_kernel")]
-    if variable.name == "kernel":
-        names.append("depthwise")
-    attributes = (f"{name}_{setting}" for name in names)
+    other = variable.name.removesuffix("kernel").rstrip("_") or "depthwise"
+    attributes = (f"{name}_{setting}" for name in (variable.name, other))
     return next((attribute for attribute in attributes if hasattr(layer, attribute)), None)
 
 
