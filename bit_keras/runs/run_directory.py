@@ -20,11 +20,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 from filelock import FileLock, Timeout
 
+from bit_keras.runs.differences import difference
 from bit_keras.utils.atomic_file import atomic_write
 from bit_keras.utils.natural_order import natural_key
 from bit_keras.utils.regular_file import SpecialFileError, read_regular_file
@@ -48,9 +48,6 @@ _OTHER_STEPS = (
 )
 
 _ANOTHER_DIRECTORY = "Choose another output_dir (--output_dir), or pass overwrite (--overwrite)."
-
-# The entry of a configuration that is a digest of class names, and the start of a digest of files.
-_DIGEST_OF_NAMES, _DIGEST = "class_names_sha256", "files sha256: "
 
 # The real paths of the run directories that this process has locked.
 _locked: set[str] = set()
@@ -265,8 +262,11 @@ def refuse_other(
     keys = sorted(there.keys() | here.keys())
     different = [key for key in keys if there.get(key) != here.get(key)]
     if different:
+        file = path / TASK
+        names = (read_json(file).get("class_names") if file.exists() else None) or ()
         differences = "; ".join(
-            _difference(path, key, there.get(key), here.get(key), class_names) for key in different
+            difference(key, there.get(key), here.get(key), names, class_names or ())
+            for key in different
         )
         steps = any(key.endswith("steps") for key in different)
         raise ValueError(
@@ -274,29 +274,6 @@ def refuse_other(
             "output_dir (--output_dir), or pass overwrite (--overwrite) to start anew in this one."
             f"{_OTHER_STEPS if steps else ''}"
         )
-
-
-def _difference(
-    path: Path, key: str, there: Any, here: Any, class_names: Sequence[str] | None
-) -> str:
-    """Returns in words how an entry of two configurations differs; digests are not shown."""
-    if key == _DIGEST_OF_NAMES and there and here:
-        return f"the names of the classes are not the same{_other_names(path, class_names)}"
-    if all(isinstance(value, str) and value.startswith(_DIGEST) for value in (there, here)):
-        return f"the files of the task ({key}) are not the same"
-    return f"{key} is {_shown(there)} there and {_shown(here)} here"
-
-
-def _other_names(path: Path, class_names: Sequence[str] | None) -> str:
-    """Returns which names of classes are only in a finished run or only in `class_names`, or ""."""
-    ours, file = set(class_names or ()), path / TASK
-    theirs = set(read_json(file).get("class_names") or ()) if file.exists() else set()
-    if not ours or not theirs or ours == theirs:
-        return ""
-    only = (
-        ", ".join(map(repr, sorted(names))) or "none" for names in (theirs - ours, ours - theirs)
-    )
-    return f": only there {next(only)}, and only here {next(only)}"
 
 
 def flat(configuration: dict) -> dict:
@@ -312,10 +289,6 @@ def flat(configuration: dict) -> dict:
         else:
             flat[key] = value
     return flat
-
-
-def _shown(value: object) -> str:
-    return "not given" if value is None else repr(value)
 
 
 @contextlib.contextmanager
