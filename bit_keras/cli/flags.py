@@ -138,7 +138,7 @@ BUDGET_FLAGS = (
 
 AUGMENTATION_FLAG = (
     (TEXT, "augmentation", None, "'rand_augment', 'cutmix' (which replaces mixup), or both, "
-     "separated by a comma; needs keras-cv"),
+     "separated by a comma; rand_augment uses keras-cv"),
 )
 # fmt: on
 

@@ -89,7 +89,7 @@ def finetune(
         augmentation: "rand_augment" (arXiv 1909.13719), which distorts each training image twice
             after its crop and flip; "cutmix" (arXiv 1905.04899), which at every step pastes a box
             of another image of the batch into each image, in place of the rule's mixup; or both,
-            separated by a comma. Neither is in the paper of BiT. Both need keras-cv.
+            separated by a comma. Neither is in the paper of BiT. RandAugment uses keras-cv.
         examples_per_class: train on a balanced subset with this number of images of each class,
             chosen by seed.
         eval_every: number of steps between evaluations on held-out training examples, with one

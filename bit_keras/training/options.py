@@ -71,8 +71,8 @@ class RunOptions:
     seed: int = _option(0, "seed of all random numbers; the same seed gives the same result", _seed)
     eval_every: int | None = _option(
         None,
-        "number of steps between evaluations on held-out training images; by default no images "
-        "are held out",
+        "number of steps between evaluations on the validation split, if the task has one, or else "
+        "on held-out training images; by default there is no such evaluation",
         check_integer,
     )
     held_out: float = _option(
