@@ -213,9 +213,10 @@ def _check_variables(layer: keras.layers.Layer) -> None:
     """Raises an error if a layer of Keras or bit_keras no longer uses one of its variables."""
     if type(layer).__module__.partition(".")[0] not in ("keras", "bit_keras"):
         return
-    used = {id(value) for value in vars(layer).values()}
     for variable, _ in keras_internals.own_variables(layer):
-        if id(variable) not in used:
+        # Layers that keep their variables in a list, such as HubLayer, have no such attribute.
+        attributes = {variable.name, f"_{variable.name}"} & set(vars(layer))
+        if attributes and not any(getattr(layer, each) is variable for each in attributes):
             raise ValueError(
                 f"its variable {variable.name!r} was replaced or removed after the layer was "
                 "built, and a layer made from the saved configuration would have it"

@@ -15,7 +15,10 @@ layers = keras.layers
 
 BYTES, UNIT, NETWORK = (0, 255), (0, 1), (-1, 1)
 
-_IMAGENET = layers.Normalization(mean=[123.7, 116.3, 103.5], variance=[3410, 3260, 3290])
+
+def _imagenet():
+    """Returns a new layer, because one that is built inside of a model fits into no other model."""
+    return layers.Normalization(mean=[123.7, 116.3, 103.5], variance=[3410, 3260, 3290])
 
 
 def around(network, in_front, **options):
@@ -45,7 +48,7 @@ IN_FRONT = {
     "half precision": (layers.Rescaling(1 / 127.5, -1, dtype="mixed_bfloat16"), BYTES),
     "geometry": (layers.Resizing(24, 24), NETWORK),
     "a negative": (layers.Lambda(lambda x: -x), NETWORK),
-    "ImageNet's statistics": (_IMAGENET, None),
+    "ImageNet's statistics": (lambda x: _imagenet()(x), None),
     "a Rescaling to [0, 1]": (layers.Rescaling(1 / 255), None),
     "two scalings": (lambda x: layers.Rescaling(1 / 127.5, -1)(x / 127.5 - 1), None),
     "standardization": (layers.Lambda(lambda x: x - keras.ops.mean(x, (1, 2, 3), True)), None),
@@ -88,7 +91,7 @@ def test_an_export_scales_once(what, freeze, network, tmp_path):
 
 
 def test_statistics_in_front_need_the_range_of_the_model(network, tmp_path):
-    model = around(network, _IMAGENET)
+    model = around(network, _imagenet())
     with pytest.raises(ValueError, match=r"change the values of pixels.*Pass model_range="):
         bit_keras.export_saved_model(model, tmp_path / "module", BYTES)
     with pytest.raises(ValueError, match=r"model_range=\(255, 0\): expected"):
@@ -113,7 +116,7 @@ def test_evaluation_and_training_refuse_a_model_of_bytes(network):
 # What stands in front of the network, and whether images in [-1, 1] may be what the model takes.
 _TORCH = layers.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.0524, 0.0502, 0.0506])
 UNUSUAL = {
-    "statistics of bytes": (_IMAGENET, False),
+    "statistics of bytes": (lambda x: _imagenet()(x), False),
     "statistics of [0, 1]": (_TORCH, False),
     "statistics of [-1, 1]": (layers.Normalization(mean=[0.1] * 3, variance=[0.3] * 3), True),
     "bytes to [0, 1]": (layers.Rescaling(1 / 255), False),
@@ -122,7 +125,7 @@ UNUSUAL = {
     "to bytes": (layers.Rescaling(127.5, 127.5), True),
     "to [0, 1]": (layers.Rescaling(0.5, 0.5), True),
     "to bytes, then Caffe": (lambda x: 127.5 * x + 127.5 - np.float32([104, 117, 124]), True),
-    "to bytes, then statistics": (lambda x: _IMAGENET(layers.Rescaling(127.5, 127.5)(x)), True),
+    "to bytes, then statistics": (lambda x: _imagenet()(layers.Rescaling(127.5, 127.5)(x)), True),
     "less contrast": (lambda x: 0.8 * x, True),
     "standardization of each image": (IN_FRONT["standardization"][0], True),
     "trained batch normalization": (
@@ -177,7 +180,7 @@ class SubclassedLayer(layers.Layer):
 def test_a_scaling_inside_of_a_model_that_is_not_functional_is_not_trusted(cls, network, tmp_path):
     for called, is_taken in (
         ((layers.Rescaling(1 / 127.5, -1), network), False),
-        ((keras.Sequential([_IMAGENET]), network), False),
+        ((keras.Sequential([_imagenet()]), network), False),
         ((network,), True),
     ):
         opaque = cls(*called)

@@ -49,7 +49,7 @@ def test_pixels_from_a_dataset():
 def test_a_single_image(network):
     with pytest.raises(ValueError, match=r"shape \(32, 48, 3\); expected \[batch.*image\[None\]"):
         network()(images(32, 48, 3))
-    with pytest.raises(ValueError, match=r"cut what they get"):
+    with pytest.raises(ValueError, match=r"split their input into batches"):
         network().predict(images(32, 48, 3), verbose=0)
 
 
