@@ -10,16 +10,12 @@ import os
 import re
 import types
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bit_keras.checkpoints.catalog import VTAB_CLASSES
 from bit_keras.data.examples import Examples
 from bit_keras.models.task_record import TaskRecord, digest_of_names
 from bit_keras.utils.nearest_name import nearest_name
-
-if TYPE_CHECKING:
-    pass
-
 
 # The colour behind the transparent pixels of images: red, green and blue.
 WHITE = (255, 255, 255)

@@ -228,8 +228,13 @@ def check_input(model: keras.Model, crop: int, needed: str) -> None:
 
 
 def _gives_probabilities(model: keras.Model, crop: int) -> bool:
-    """Returns True if a model's outputs on random images are non-negative and their sum is 1."""
+    """Returns True if a model's outputs on random images are probabilities."""
     images = np.random.default_rng(0).uniform(-1, 1, (2, crop, crop, 3)).astype("float32")
-    values = keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32"))
+    values = keras.ops.cast(model(images, training=False), "float32")
+    return are_probabilities(keras.ops.convert_to_numpy(values))
+
+
+def are_probabilities(values: np.ndarray) -> bool:
+    """Returns True if the rows of `[batch, classes]` are not negative and their sum is 1."""
     is_one = np.abs(values.sum(axis=1) - 1) < _SUM_TOLERANCE
     return values.shape[1] > 1 and bool((values >= 0).all() and is_one.all())

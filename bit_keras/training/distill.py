@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from bit_keras.data.class_names import matched, places_of_classes
+from bit_keras.data.corrupt_images import naming_unreadable
 from bit_keras.data.tasks import Task, as_task, pretraining_task
 from bit_keras.evaluation.metrics import precision_at_one
 from bit_keras.evaluation.predictions import check_classifier
@@ -20,7 +21,7 @@ from bit_keras.models import zoo
 from bit_keras.models.resnet import ResNetV2
 from bit_keras.models.variants import list_models
 from bit_keras.runs import run_directory
-from bit_keras.runs.trained_model import is_exported
+from bit_keras.runs.trained_model import find_model, is_exported
 from bit_keras.training.distiller import Distiller
 from bit_keras.training.options import HELD_OUT, KEEP, RunOptions
 from bit_keras.training.preparation import (
@@ -43,6 +44,7 @@ from bit_keras.training.teachers import (
     LOGITS,
     Teacher,
     TeacherView,
+    check_file,
     teacher_of_file,
     teacher_of_model,
 )
@@ -92,7 +94,8 @@ def distill(
     Args:
         teacher: a network that gives one logit for each class; or a function that makes it, which
             is called in the strategy's scope; or the path of an ONNX file or of an exported
-            SavedModel, which runs on the CPU while batches are prepared. If it has `class_names`,
+            SavedModel, which runs on the CPU while batches are prepared, or whatever `find_model`
+            takes. If it has `class_names`,
             they are matched with those of the task by name.
         student: a name from `list_models()` or "R14x0.5"; or a `ResNetV2` of your own.
         task: a name for `bit_keras.task`, or a task, with one label for each image; or
@@ -152,6 +155,7 @@ def distill(
         output_dir=output_dir,
         pretrained=pretrained,
         temperature=temperature,
+        teacher=teacher,
         view=view,
         budget=budget,
         options=options,
@@ -198,7 +202,8 @@ def distill(
         finish=distiller.with_teacher,
     )
     if FEATURES in taught_by.widths:
-        distiller.standardize_on(_features_of(taught_by, run.batches(0)))
+        prepare = functools.partial(_prepare_features, distiller, rule, taught_by, run.batches)
+        run = dataclasses.replace(run, compile=prepare)
     return execute(run, Path(output_dir).expanduser())
 
 
@@ -208,6 +213,7 @@ def check_arguments(
     output_dir: str | os.PathLike,
     pretrained: bool | str | os.PathLike,
     temperature: float,
+    teacher: Any,
     view: TeacherView,
     budget: dict[str, float | str | None] | None,
     options: RunOptions,
@@ -224,6 +230,14 @@ def check_arguments(
     """
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature={temperature}; expected a number above 0, such as 1.")
+    if view.output != LOGITS and options.remat is not None:
+        raise ValueError(
+            f"remat={options.remat!r} (--remat) works with teacher_output='logits' only, because "
+            f"the features of the student are read from inside the network. Leave remat out, or "
+            "train with batch_split (--batch_split)."
+        )
+    if is_exported(teacher):
+        check_file(teacher, view)
     check_model(student)
     row, budget = _recipe(student), given(budget)
     row.check(budget)
@@ -273,6 +287,8 @@ def _load_teacher(
 ) -> Teacher:
     if is_exported(given):
         return teacher_of_file(given, view, crop)
+    if isinstance(given, str | os.PathLike):
+        given = find_model(given).load
     with strategy.scope():
         model = given if isinstance(given, keras.Model) else given()
     return teacher_of_model(model, view, crop)
@@ -289,6 +305,11 @@ def _fit_classes(teacher: Teacher, task: Task, crop: int) -> tuple[Task, np.ndar
         ValueError: the teacher does not take the rule's images, or lacks a class of the task.
     """
     names, logits = teacher.class_names, teacher.widths.get(LOGITS)
+    if logits is None:
+        note = (
+            "Only features are learned: the head of the student is not trained, and its accuracy "
+        )
+        task = dataclasses.replace(task, note=f"{task.note} {note}says nothing.".strip())
     if not task.num_classes:
         names = names or tuple(map(str, range(logits or 1)))
         return dataclasses.replace(task, class_names=names), None
@@ -320,15 +341,22 @@ def _check_logits(teacher: Teacher, task: Task, crop: int) -> None:
         )
 
 
-def _features_of(teacher: Teacher, batches: tf.data.Dataset) -> np.ndarray:
-    """Returns the teacher's features of some training images, `[images, width]`."""
+def _prepare_features(
+    distiller: Distiller,
+    rule: UpstreamRule,
+    teacher: Teacher,
+    batches: Callable[[int], tf.data.Dataset],
+) -> None:
+    """Standardizes the teacher's features on the first training images, and compiles."""
     found = []
-    for images, batch in batches:
-        outputs = batch if teacher.in_pipeline else teacher.teach(images)
-        found.append(outputs[FEATURES].numpy())
-        if sum(map(len, found)) >= _STANDARDIZED_ON:
-            break
-    return np.concatenate(found)
+    with naming_unreadable(lambda: batches(0)):
+        for images, batch in batches(0):
+            outputs = batch if teacher.in_pipeline else teacher.teach(images)
+            found.append(outputs[FEATURES].numpy())
+            if sum(map(len, found)) >= _STANDARDIZED_ON:
+                break
+    distiller.standardize_on(np.concatenate(found))
+    _compile(distiller, rule)
 
 
 def _compile(distiller: Distiller, rule: UpstreamRule) -> None:

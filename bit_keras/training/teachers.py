@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bit_keras.evaluation.predictions import check_input
+from bit_keras.evaluation.predictions import are_probabilities, check_input
 from bit_keras.exporters.engines import library, threads
 from bit_keras.exporters.outputs import outputs_of
 from bit_keras.models.pixel_range import NETWORK_RANGE
@@ -124,16 +124,16 @@ def teacher_of_model(model: keras.Model, view: TeacherView, crop: int) -> Teache
         crop: side in pixels of the student's images.
 
     Raises:
-        ValueError: the features were asked for, and the model is no functional model.
+        ValueError: the model does not take these images, or gives probabilities; or the features
+            were asked for, and the model is no functional model.
     """
-    own_images = view.size is None and view.mean is None
-    if own_images:
-        check_input(model, crop, "distillation needs")
+    if view.mean is None:
+        check_input(model, view.size or crop, "distillation needs")
     if view.output == LOGITS:
         outputs = lambda images: {LOGITS: model(images, training=False)}  # noqa: E731
     else:
-        # With mean and std, the images already have the values that the model takes.
-        described = outputs_of(model, None if view.mean is None else NETWORK_RANGE)
+        # The images already have the values that the model takes.
+        described = outputs_of(model, NETWORK_RANGE)
         outputs = lambda images: dict(  # noqa: E731
             zip((LOGITS, FEATURES), described.run(images, training=False), strict=True)
         )
@@ -145,7 +145,7 @@ def teacher_of_model(model: keras.Model, view: TeacherView, crop: int) -> Teache
         _widths(teach, crop),
         in_pipeline=False,
         class_names=class_names_of(model),
-        model=model if own_images else None,
+        model=model if view.mean is None and view.size is None else None,
     )
 
 
@@ -166,21 +166,20 @@ def teacher_of_file(path: str | os.PathLike, view: TeacherView, crop: int) -> Te
         ValueError: the mean and std are missing, or the file cannot be used.
     """
     path = Path(path).expanduser()
-    if view.mean is None:
-        raise ValueError(
-            f"The file {path} does not say which values of pixels it takes. Give teacher_mean and "
-            "teacher_std (--teacher_mean, --teacher_std) for (pixel - mean) / std with pixels from "
-            "0 to 255: 0 and 255 for images from 0 to 1, 127.5 and 127.5 for images from -1 to 1."
-        )
+    check_file(path, view)
     load = _onnx if path.suffix == ".onnx" else _saved_model
     try:
         teach = _teach(load(path, OUTPUTS[view.output]), view)
-        widths = _widths(teach, crop)
     except ImportError:
         raise
     except Exception as error:  # Each engine has errors of its own classes.
+        raise ValueError(f"The teacher {path} cannot be used: {first_line(error)}") from error
+    try:
+        widths = _widths(teach, crop)
+    except Exception as error:
         raise ValueError(
-            f"The teacher {path} cannot be used at {view.size or crop} pixels: {first_line(error)}"
+            f"The teacher {path} cannot be used on images of {view.size or crop} pixels: "
+            f"{first_line(error)}"
         ) from error
 
     def with_shapes(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -193,6 +192,27 @@ def teacher_of_file(path: str | os.PathLike, view: TeacherView, crop: int) -> Te
     return Teacher(path.name, _digest(path), with_shapes, widths, in_pipeline=True)
 
 
+def check_file(path: str | os.PathLike, view: TeacherView) -> None:
+    """Checks whether a file can be a teacher, as far as this is known before it is loaded.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: onnxruntime is not installed.
+        ValueError: the mean and std are missing.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"There is no teacher {path}. Check the path.")
+    if path.suffix == ".onnx":
+        library("onnxruntime")
+    if view.mean is None:
+        raise ValueError(
+            f"The file {path} does not say which values of pixels it takes. Give teacher_mean and "
+            "teacher_std (--teacher_mean, --teacher_std) for (pixel - mean) / std with pixels from "
+            "0 to 255: 0 and 255 for images from 0 to 1, 127.5 and 127.5 for images from -1 to 1."
+        )
+
+
 def _teach(outputs: Teach, view: TeacherView) -> Teach:
     def teach(images: tf.Tensor) -> dict[str, tf.Tensor]:
         found = outputs(view.of(images))
@@ -202,14 +222,24 @@ def _teach(outputs: Teach, view: TeacherView) -> Teach:
 
 
 def _widths(teach: Teach, crop: int) -> dict[str, int]:
-    """Returns the width of each output, found by teaching one black image."""
-    found = teach(tf.zeros([1, crop, crop, 3]))
+    """Returns the width of each output of a teacher, found with two random images.
+
+    Raises:
+        ValueError: an output is not one vector an image, or the logits are probabilities.
+    """
+    images = np.random.default_rng(0).uniform(-1, 1, (2, crop, crop, 3)).astype("float32")
+    found = teach(tf.constant(images))
     for name, output in found.items():
-        if len(output.shape) != 2:
+        if len(output.shape) != 2 or output.shape[0] != 2:
             raise ValueError(
-                f"its {name} have the shape {tuple(output.shape)} for one image; expected "
-                "(1, number of values)"
+                f"its {name} have the shape {tuple(output.shape)} for two images; expected "
+                "(2, number of values)"
             )
+    if LOGITS in found and are_probabilities(found[LOGITS].numpy()):
+        raise ValueError(
+            "its outputs on random images are at least 0, and their sum is 1, as of probabilities; "
+            "expected logits. Leave out the softmax at the end of the teacher"
+        )
     return {name: output.shape[-1] for name, output in found.items()}
 
 
@@ -220,15 +250,29 @@ def _onnx(path: Path, names: Sequence[str]) -> Teach:
     # Threads that spin while they wait take the time of the training step.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
+    inputs = session.get_inputs()
+    if (
+        len(inputs) != 1
+        or len(inputs[0].shape) != 4
+        or 3 not in (inputs[0].shape[i] for i in (1, 3))
+    ):
+        shapes = ", ".join(f"{each.name} {each.shape}" for each in inputs)
+        raise ValueError(f"its inputs are {shapes}; expected one of colour images")
+    (given,) = inputs
     channels_first = given.shape[1] == 3
     of_file = [output.name for output in session.get_outputs()]
+    if len(names) > len(of_file):
+        raise ValueError(
+            f"its only output is {of_file[0]}, which cannot be the logits and the features; "
+            "choose 'logits' or 'features' as teacher_output"
+        )
     wanted = [_name_of_output(name, of_file) for name in names]
 
     def run(images: np.ndarray) -> list[np.ndarray]:
         if channels_first:
             images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        return session.run(wanted, {given.name: images})
+        found = session.run(wanted, {given.name: images})
+        return [np.asarray(output, np.float32) for output in found]
 
     def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
         found = tf.numpy_function(run, [images], [tf.float32] * len(wanted))
@@ -262,7 +306,13 @@ def _saved_model(path: Path, names: Sequence[str]) -> Teach:
         # The signature is read from the module at each call, because the signature alone does not
         # keep the module's variables alive.
         signature = module.signatures[keys[name]]
-        (argument,) = signature.structured_input_signature[1]
+        arguments, results = signature.structured_input_signature[1], signature.structured_outputs
+        if len(arguments) != 1 or len(results) != 1:
+            raise ValueError(
+                f"its signature {keys[name]!r} takes {sorted(arguments)} and gives "
+                f"{sorted(results)}; expected one input and one output"
+            )
+        (argument,) = arguments
         (result,) = signature(**{argument: images}).values()
         return result
 

@@ -125,12 +125,17 @@ def _check_storable(network: keras.Model) -> None:
         )
 
 
+# The names of the losses of a distillation that learns more than the teacher's logits.
+_LOSSES_OF_OUTPUTS = {"features": "squared feature", "both": "kl and squared feature"}
+
+
 def _announcement(configuration: dict, rule: UpstreamRule) -> str:
     schedule = "in steps" if rule.boundaries else "as a cosine"
     asked = configuration.get("augmentation")
     augmentation = f", augmentation {asked}" if asked else ""
+    loss = _LOSSES_OF_OUTPUTS.get(configuration.get("teacher_output"), rule.loss)
     return (
-        f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, {rule.loss} loss, "
+        f"{rule.steps} steps of {rule.batch_size} images at {rule.crop} pixels, {loss} loss, "
         f"learning rate {rule.base_lr:g} falling {schedule} after {rule.warmup_steps} steps of "
         f"warm-up, weight decay {rule.weight_decay:g}{augmentation}"
     )

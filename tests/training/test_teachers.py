@@ -205,6 +205,60 @@ def test_views_out_of_range(view, message):
         TeacherView(**view)
 
 
+def test_probabilities_are_refused(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    model = bit_keras.Model(inputs, keras.layers.Softmax()(quick(5)(inputs)))
+    with pytest.raises(ValueError, match=r"as of probabilities; expected logits"):
+        teacher_of_model(model, TeacherView(size=24), 16)
+    bit_keras.export_saved_model(model, tmp_path / "export")
+    with pytest.raises(ValueError, match=r"export cannot be used on images of 16 pixels: .*logits"):
+        teacher_of_file(tmp_path / "export", TeacherView(mean=0, std=255), 16)
+
+
+def test_features_that_hardly_vary_do_not_become_huge(tmp_path):
+    teacher = teacher_of_file(
+        write_onnx(tmp_path / "teacher.onnx"), TeacherView("features", **VIEW), 16
+    )
+    distiller = Distiller(network(), teacher, labelled=False)
+    features = np.random.default_rng(0).normal(size=(100, 3)) * [1.0, 1.0, 0.0]
+    distiller.standardize_on(features.astype("float32"))
+    scaled = distiller.standardization(np.float32([[0.0, 0.0, 0.1]]))
+    assert abs(float(scaled[0, 2])) < 10
+
+
+def test_features_and_rematerialization_are_refused(tmp_path):
+    teacher = write_onnx(tmp_path / "teacher.onnx")
+    with pytest.raises(ValueError, match=r"remat='unit' \(--remat\) works with teacher_output"):
+        distill(tmp_path / "run", teacher, noise_task(), remat="unit")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_keras_model_teaches_pictures(tmp_path, eager):
+    """The accuracy is the agreement, and the teacher runs once in a step."""
+    calls = []
+
+    class Counted(bit_keras.Model):
+        def call(self, images, training=False):
+            calls.append(len(images))
+            return super().call(images, training=training)
+
+    inputs = keras.Input((None, None, 3))
+    teacher = Counted(inputs, randomize(quick(5), seed=1)(inputs))
+    root = write_pictures(tmp_path / "pictures")
+    result = bit_keras.distill(
+        teacher,
+        QuickResNet(5),
+        f"pictures:{root}",
+        output_dir=tmp_path / "run",
+        budget={"steps": 3, "batch_size": 8, "warmup_steps": 1},
+        verbose=False,
+    )
+    assert calls.count(8) == 3
+    assert 0 <= result.metrics["test_accuracy"] <= 1
+    saved = bit_keras.find_model(tmp_path / "run").load()
+    assert saved.class_names == ("0", "1", "2", "3", "4")
+
+
 def test_files_that_cannot_teach(tmp_path):
     path = write_onnx(tmp_path / "teacher.onnx")
     with pytest.raises(ValueError, match="Give teacher_mean and teacher_std"):
@@ -212,6 +266,11 @@ def test_files_that_cannot_teach(tmp_path):
     other = write_onnx(tmp_path / "other.onnx", names=("a", "b"))
     with pytest.raises(ValueError, match="its outputs are a, b; expected one output, or one whose"):
         teacher_of_file(other, TeacherView("both", **VIEW), 16)
+    single = write_onnx(tmp_path / "single.onnx", names=("pooled",))
+    with pytest.raises(ValueError, match=r"its only output is pooled, which cannot be the logits"):
+        teacher_of_file(single, TeacherView("both", **VIEW), 16)
+    with pytest.raises(FileNotFoundError, match=r"There is no teacher"):
+        teacher_of_file(tmp_path / "none.onnx", TeacherView(**VIEW), 16)
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"The teacher .*broken\.onnx cannot be used"):
         teacher_of_file(tmp_path / "broken.onnx", TeacherView(**VIEW), 16)
@@ -221,8 +280,9 @@ def test_a_model_of_other_images_is_refused_or_told_what_it_takes():
     inputs = keras.Input((None, None, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     model = bit_keras.Model(inputs, quick(5)(scaled))
-    with pytest.raises(ValueError, match="scales images from 0 to 255 itself"):
-        teacher_of_model(model, TeacherView(), 16)
+    for view in (TeacherView(), TeacherView(size=24), TeacherView("both", size=24)):
+        with pytest.raises(ValueError, match="scales images from 0 to 255 itself"):
+            teacher_of_model(model, view, 16)
     teacher = teacher_of_model(model, TeacherView(mean=0, std=1), 16)
     expected = model((IMAGES + 1) * 127.5)
     np.testing.assert_allclose(
