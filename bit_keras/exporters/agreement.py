@@ -126,7 +126,7 @@ def _reference(
 
 def _error(model: keras.Model, value: np.ndarray, expected: np.ndarray) -> float:
     if not np.isfinite(expected).all():
-        raise RuntimeError(
+        raise ValueError(
             f"Model {model.name!r} gives NaN or infinity for random images; expected finite "
             "numbers. The model's training diverged, or its weights are damaged."
         )
