@@ -23,7 +23,12 @@ from bit_keras.experiments.fewshot_report import (
     title_of,
     write_record,
 )
-from bit_keras.experiments.repeated_runs import StudyRun, release, train_missing
+from bit_keras.experiments.repeated_runs import (
+    StudyRun,
+    refuse_workers,
+    release,
+    train_missing,
+)
 from bit_keras.hyperrule import HyperRule
 from bit_keras.runs import run_directory
 from bit_keras.training.finetune import check_arguments, prepare
@@ -127,6 +132,7 @@ def fewshot(
     }
     directory = Path(output_dir).expanduser()
     run_directory.check_usable(directory, study, overwrite)
+    refuse_workers(model)
     task = _with_labels(as_task(task))
     _check_shots(task, shots)
     training = {"pretrained": pretrained, "recipe": recipe, "budget": budget}

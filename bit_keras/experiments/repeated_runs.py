@@ -12,7 +12,9 @@ import keras
 from bit_keras.data.tasks import Task
 from bit_keras.models.task_record import record_of, remember
 from bit_keras.runs import run_directory
+from bit_keras.training import workers
 from bit_keras.training.finetune import finetune
+from bit_keras.training.preparation import choose_strategy
 from bit_keras.utils.printable import print_text
 
 
@@ -51,6 +53,20 @@ def summarize(values: Sequence[float]) -> Summary:
         std=statistics.stdev(values) if len(values) > 1 else None,
         count=len(values),
     )
+
+
+def refuse_workers(model: str | keras.Model, strategy: str = "auto") -> None:
+    """Raises a ValueError if the strategy has several workers, which would all write a study.
+
+    It is called before the task is read, because several workers must connect before TensorFlow
+    computes anything.
+    """
+    if workers.are_several(choose_strategy(model, strategy)):
+        raise ValueError(
+            "A study of several runs cannot be made under several workers, because all of them "
+            "would write its files. Start single runs (bit_keras.finetune, bit-keras finetune), or "
+            "train on one machine."
+        )
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,16 @@ from typing import Any
 import keras
 
 from bit_keras.data.tasks import Task, as_task
-from bit_keras.experiments.repeated_runs import StudyRun, release, summarize, train_missing
+from bit_keras.experiments.repeated_runs import (
+    StudyRun,
+    refuse_workers,
+    release,
+    summarize,
+    train_missing,
+)
 from bit_keras.runs import run_directory
-from bit_keras.training import workers
 from bit_keras.training.finetune import check_arguments, prepare
-from bit_keras.training.preparation import RANDOM, choose_strategy
+from bit_keras.training.preparation import RANDOM
 from bit_keras.utils.integers import distinct_integers
 from bit_keras.utils.printable import print_text
 from bit_keras.utils.text_table import TextTable
@@ -61,8 +66,7 @@ def finetune_seeds(
     run_directory.check_writable_later(directory)
     if not overwrite:
         _refuse_single_run(directory)
-    # Several workers must connect before TensorFlow computes anything, such as reading the task.
-    choose_strategy(model, arguments.get("strategy", "auto"))
+    refuse_workers(model, arguments.get("strategy", "auto"))
     task = as_task(task)
     configuration = _common_configuration(model, task, seeds[0], arguments)
     # All arguments are checked before the first file is written or removed.
@@ -97,11 +101,6 @@ def _common_configuration(
 ) -> dict[str, Any]:
     """Returns the part of a run's configuration that all seeds share; checks all arguments."""
     planned = prepare(model, task, seed=seed, **arguments)
-    if workers.are_several(planned.strategy):
-        raise ValueError(
-            "Several seeds cannot be run under several workers, because all of them would write "
-            "seeds.json. Run one seed at a time (seed, --seed), or train on one machine."
-        )
     configuration = planned.configuration
     del configuration["seed"]
     if configuration["weights"] == RANDOM:

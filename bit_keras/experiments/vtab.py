@@ -9,7 +9,12 @@ from bit_keras.data.examples import Examples
 from bit_keras.data.tasks import Task
 from bit_keras.data.tasks import task as task_of_name
 from bit_keras.data.vtab import NUM_TRAIN, NUM_VALIDATION, TASKS
-from bit_keras.experiments.repeated_runs import StudyRun, release, train_missing
+from bit_keras.experiments.repeated_runs import (
+    StudyRun,
+    refuse_workers,
+    release,
+    train_missing,
+)
 from bit_keras.experiments.vtab_report import (
     PICTURE,
     TABLE,
@@ -81,6 +86,7 @@ def vtab(
         "recipe": recipe,
         "budget": {name: value for name, value in (budget or {}).items() if value is not None},
     }
+    refuse_workers(model)
     # An error that concerns every task is raised here once, and not recorded for each task.
     configuration = _checked_configuration(model, training)
     directory = Path(output_dir).expanduser()

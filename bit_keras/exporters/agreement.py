@@ -79,10 +79,9 @@ def check_export(
         The largest relative error and the number of images with the same top class.
 
     Raises:
-        RuntimeError: the file gives other numbers than the model, or the model gives NaN or
-            infinity.
+        RuntimeError: the file gives other numbers than the model.
         OSError: there is no file at `path`.
-        ValueError: the file cannot be read.
+        ValueError: the file cannot be read, or the model gives NaN or infinity.
     """
     bound = max(bound, _HALF_BOUND) if has_half_precision(model) else bound
     functions = load_functions(path) if process is None else functions_in(process, path)
