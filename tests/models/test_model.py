@@ -309,6 +309,7 @@ def test_a_saved_model_goes_on_training_in_a_strategy(mirrored, tmp_path):
     assert difference(program.weights(model), program.weights(reference)) < TOLERANCE
 
 
+@pytest.mark.peer  # Keras' numpy backend needs jax.
 def test_another_backend_has_a_plain_model():
     code = (
         "import keras, sys; from bit_keras.models.model import Model;"
